@@ -13,9 +13,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import tomllib
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
+from importlib import resources
 from pathlib import Path
 
 import platformdirs
@@ -205,3 +207,9 @@ def fashion_mnist(*, train: bool) -> tuple[torch.Tensor, torch.Tensor]:
     )
     dataset = torchvision.datasets.FashionMNIST(root, train=train)
     return dataset.data, dataset.targets
+
+
+def shop_figures() -> dict[str, float]:
+    """Return the figures of the shop that runs through the book, name → value, the unit in the name."""
+    table = tomllib.loads((resources.files("course.tables") / "shop.toml").read_text(encoding="utf8"))
+    return {name: row["value"] for name, row in table.items()}

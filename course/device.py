@@ -30,9 +30,14 @@ def pick_device(name: str | None = None) -> torch.device:
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
     """Return bfloat16 where the device computes it in hardware, else None (stay in float32)."""
-    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.bfloat16
-    return None
+    if device.type == "cuda":
+        in_hardware = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # absent from the oldest torch that we allow
+        in_hardware = capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
+    else:
+        in_hardware = False
+    return torch.bfloat16 if in_hardware else None
 
 
 def set_seed(seed: int = 0) -> int:

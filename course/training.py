@@ -146,7 +146,8 @@ def fit(
                 _save(checkpoint, parts, settings, history)
             progress.after(history)
     except KeyboardInterrupt:
-        kept = f"epochs 1 to {len(history.seconds)} are in {checkpoint}; run again to go on" if checkpoint else "no checkpoint was asked for"
+        kept = f"epochs 1 to {len(history.seconds)} are in {checkpoint}; run again to go on"
+        kept = kept if checkpoint else "no checkpoint was asked for, so what was learnt is only in the model"
         raise KeyboardInterrupt(f"Interrupted in epoch {len(history.seconds) + 1} of {epochs}: {kept}.") from None
     finally:
         progress.close()

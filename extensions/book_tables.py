@@ -1,9 +1,9 @@
 """Draw the tables of book/data as parts of a page.
 
-    {claims}        a page's box of claims: the article's words, the verdict, the evidence; with `all`, every claim
-    {terms}         the glossary
-    {run-records}   what was measured on which machine, over several seeds
-    {shop-table}    the shop's figures;  {shop}`name` gives one of them inside a sentence
+{claims}        a page's box of claims: the article's words, the verdict, the evidence; with `all`, every claim
+{terms}         the glossary
+{run-records}   what was measured on which machine, over several seeds
+{shop-table}    the shop's figures;  {shop}`name` gives one of them inside a sentence
 """
 
 import json

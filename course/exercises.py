@@ -1,0 +1,72 @@
+"""Exercises that check themselves, without a network."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+Number = int | float
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """What is expected: a number, or a function that is compared with the reader's on every one of `cases`."""
+
+    expected: Number | Callable
+    hint_zh: str
+    hint_en: str
+    cases: tuple = ()
+
+
+def _recall(confusion: torch.Tensor) -> torch.Tensor:
+    return confusion.diagonal() / confusion.sum(1)
+
+
+EXERCISES = {
+    "05b-parameters": Exercise(
+        expected=32 * 64 * 3 * 3,
+        hint_zh="每个输出通道都有自己的一组窗口，每个输入通道一个；这一层没有偏置。",
+        hint_en="Every output channel owns one window for each input channel; this layer has no bias.",
+    ),
+    "05b-recall": Exercise(
+        expected=_recall,
+        cases=(torch.tensor([[8, 2], [1, 9]]), torch.tensor([[5, 0, 5], [0, 4, 0], [3, 3, 3]])),
+        hint_zh="召回率按真实类别算：对角线上的数，除以它那一行的和。",
+        hint_en="Recall goes by the true class: the diagonal entry over the sum of its row.",
+    ),
+}
+
+
+def check(name: str, answer: object) -> None:
+    """Print whether `answer` to the exercise is right; if not, what was expected, and a hint. Chinese, then English.
+
+    An answer of None (or a function that returns None) counts as not given yet.
+
+    Raises:
+        KeyError: there is no such exercise.
+    """
+    if name not in EXERCISES:
+        raise KeyError(f"No exercise {name!r}. There are: {', '.join(EXERCISES)}.")
+    exercise = EXERCISES[name]
+    pairs = [(answer, exercise.expected, "")]
+    if callable(exercise.expected) and answer is not None:
+        if not callable(answer):
+            raise TypeError(f"Exercise {name!r} wants a function, not {type(answer).__name__}.")
+        pairs = [(answer(case), exercise.expected(case), f" ({case.tolist()})") for case in exercise.cases]
+    if any(given is None for given, _, _ in pairs):
+        print("还没有作答。 / Not answered yet.")
+        return
+    for given, expected, where in pairs:
+        if not _equal(given, expected):
+            print(f"不对{where}：得到 {given}，应为 {expected}。提示：{exercise.hint_zh}")
+            print(f"Not right{where}: got {given}, expected {expected}. Hint: {exercise.hint_en}")
+            return
+    print("正确。 / Right.")
+
+
+def _equal(given: object, expected: object) -> bool:
+    if isinstance(expected, torch.Tensor):
+        given = torch.as_tensor(given, dtype=expected.dtype)
+        return given.shape == expected.shape and torch.allclose(given, expected, rtol=1e-4)
+    return isinstance(given, Number) and math.isclose(given, expected, rel_tol=1e-6)

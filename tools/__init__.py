@@ -1,0 +1,1 @@
+"""Commands of the project that `make` calls; none is needed to read or to run the book."""

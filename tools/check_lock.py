@@ -1,0 +1,30 @@
+"""Show that requirements.txt resolves to wheels on every promised system: python -m tools.check_lock"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+PLATFORMS = ["x86_64-manylinux_2_35", "aarch64-apple-darwin", "x86_64-pc-windows-msvc"]
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+
+
+def main() -> None:
+    lock = Path("requirements.txt").read_text(encoding="utf8")
+    packages = "\n".join(line for line in lock.splitlines() if not line.startswith("-e"))
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch, "packages.txt")
+        file.write_text(packages, encoding="utf8")
+        for platform in PLATFORMS:
+            for python in PYTHONS:
+                command = [sys.executable, "-m", "uv", "pip", "install", "--dry-run", "--quiet", "--no-deps"]
+                command += ["--only-binary", ":all:", "--python-platform", platform, "--python-version", python]
+                command += ["--target", f"{scratch}/target", "--requirements", str(file)]
+                result = subprocess.run(command, capture_output=True, text=True)
+                if result.returncode:
+                    sys.exit(f"{platform}, Python {python}: {result.stderr.strip()}")
+                print(f"{platform}, Python {python}: wheels for every package")
+
+
+if __name__ == "__main__":
+    main()

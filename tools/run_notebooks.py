@@ -1,0 +1,49 @@
+"""Run notebooks from top to bottom and store their outputs: python -m tools.run_notebooks [FOLDER or FILE …]"""
+
+import os
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+
+def notebook_files(arguments: list[str]) -> list[Path]:
+    """Return the notebooks that the arguments name, folders searched; by default all."""
+    files = []
+    for argument in arguments or ["notebooks"]:
+        path = Path(argument)
+        files += sorted(path.glob("*.ipynb")) if path.is_dir() else [path]
+    return files
+
+
+def execute(path: Path, seed: int | None = None) -> nbformat.NotebookNode:
+    """Return the notebook with fresh outputs; `seed` overrides its own.
+
+    Raises:
+        SystemExit: a cell failed; the message names notebook and cell.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=1800,
+        kernel_name="python3",
+        record_timing=False,
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    environment = os.environ if seed is None else os.environ | {"COURSE_SEED": str(seed)}
+    try:
+        client.execute(env=dict(environment))
+    except CellExecutionError as error:
+        failed = [
+            n for n, c in enumerate(notebook.cells, 1) if any(o.output_type == "error" for o in c.get("outputs", []))
+        ]
+        sys.exit(f"{path}, cell {failed}: {error}")
+    return notebook
+
+
+if __name__ == "__main__":
+    for file in notebook_files(sys.argv[1:]):
+        print(f"Running {file} …", flush=True)
+        nbformat.write(execute(file), file)
