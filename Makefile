@@ -19,7 +19,7 @@ help:  ## this list
 	@touch $@
 
 book: .venv/installed  ## build the book from the stored outputs
-	$(BIN)/python -m jupyter_book build . -n -W --keep-going
+	$(BIN)/jupyter-book build . -n -W --keep-going
 	@echo "The book: _build/html/index.html"
 
 test: .venv/installed  ## prove everything: library, notebooks, book, the Colab path

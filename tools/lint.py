@@ -110,12 +110,8 @@ def check_notebook(file: Path, avoid: dict[str, str], address: str) -> Iterator[
             for output in cell["outputs"]:
                 if output.get("name") == "stderr" and not is_exempt("stderr", source):
                     yield Problem(file, line, "stderr", "".join(output["text"]).strip()[:80])
-                has_picture = "image/png" in output.get("data", {})
-                if (
-                    has_picture
-                    and not output["metadata"].get("image/png", {}).get("alt")
-                    and not is_exempt("alt", source)
-                ):
+                metadata = output.get("metadata", {}).get("image/png", {})
+                if "image/png" in output.get("data", {}) and "alt" not in metadata and not is_exempt("alt", source):
                     yield Problem(file, line, "alt", "use course.figures.show(figure, alt)")
     if counts != list(range(1, len(counts) + 1)):
         yield Problem(file, 1, "order")

@@ -24,18 +24,13 @@ def write_address(new: str) -> list[Path]:
     if not ADDRESS.fullmatch(new):
         raise ValueError(f"{new!r} is not of the form https://github.com/ACCOUNT/REPOSITORY.")
     old = current_address()
-    slug = {address: address.removeprefix("https://github.com/") for address in (old, new)}
+    colab = "https://colab.research.google.com/github/"
+    old_colab, new_colab = (address.replace("https://github.com/", colab) for address in (old, new))
+    files = [Path("_config.yml"), Path("CITATION.cff"), *Path().glob("README*.md"), *Path("notebooks").glob("*.ipynb")]
     changed = []
-    for file in [
-        Path("_config.yml"),
-        Path("CITATION.cff"),
-        *Path().glob("README*.md"),
-        *Path("notebooks").glob("*.ipynb"),
-    ]:
+    for file in files:
         text = file.read_text(encoding="utf8")
-        fresh = text.replace(old, new).replace(
-            f"colab.research.google.com/github/{slug[old]}/", f"colab.research.google.com/github/{slug[new]}/"
-        )
+        fresh = text.replace(old, new).replace(old_colab, new_colab)
         if fresh != text:
             file.write_text(fresh, encoding="utf8")
             changed.append(file)

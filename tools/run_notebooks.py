@@ -36,9 +36,8 @@ def execute(path: Path, seed: int | None = None) -> nbformat.NotebookNode:
     try:
         client.execute(env=dict(environment))
     except CellExecutionError as error:
-        failed = [
-            n for n, c in enumerate(notebook.cells, 1) if any(o.output_type == "error" for o in c.get("outputs", []))
-        ]
+        has_error = [any(o.output_type == "error" for o in cell.get("outputs", [])) for cell in notebook.cells]
+        failed = has_error.index(True) + 1
         sys.exit(f"{path}, cell {failed}: {error}")
     return notebook
 

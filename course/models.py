@@ -1,0 +1,40 @@
+"""Networks that more than one notebook uses; each is built before the reader's eyes where it first appears."""
+
+import torch
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """Multi-layer perceptron with one hidden layer, for pictures of `pixels` values."""
+
+    def __init__(self, pixels: int = 784, hidden: int = 256, classes: int = 10) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(pixels, hidden)
+        self.output = nn.Linear(hidden, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Turn images of shape (n, 1, height, width) into logits of shape (n, classes)."""
+        return self.output(torch.relu(self.hidden(images.flatten(1))))
+
+
+class CNN(nn.Module):
+    """Three stages of convolution, pooling and batch normalisation, for 28 × 28 grey pictures."""
+
+    def __init__(self, width: int = 32, depth: int = 1, classes: int = 10, dropout: float = 0.3) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels_in = 1
+        for channels in (width, 2 * width, 4 * width):  # 28 → 14 → 7 → 3 pixels wide
+            for i in range(depth):
+                kernel = 5 if channels_in == 1 else 3
+                layers.append(nn.Conv2d(channels_in, channels, kernel, padding="same", bias=False))
+                if i == 0:
+                    layers.append(nn.MaxPool2d(2))
+                layers += [nn.BatchNorm2d(channels), nn.ReLU()]
+                channels_in = channels
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(4 * width * 3 * 3, classes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Turn images of shape (n, 1, 28, 28) into logits of shape (n, classes)."""
+        return self.classifier(self.features(images))
