@@ -42,7 +42,7 @@ robust: .venv/installed  ## the notebooks with another seed, one thread, the pla
 notebooks: .venv/installed  ## run notebooks and store their outputs  [NOTEBOOKS=notebooks/NAME.ipynb]
 	$(BIN)/python -m tools.run_notebooks $(NOTEBOOKS)
 
-records: .venv/installed  ## run notebooks with seeds 0 to 4 and store the table  [NOTEBOOKS=…]
+records: .venv/installed  ## run notebooks with seeds 0 to 4, store outputs and table  [NOTEBOOKS=…]
 	$(BIN)/python -m tools.run_records $(NOTEBOOKS)
 
 bench: .venv/installed  ## time the course's training against the usual recipe

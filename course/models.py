@@ -26,7 +26,7 @@ class CNN(nn.Module):
         channels_in = 1
         for channels in (width, 2 * width, 4 * width):  # 28 → 14 → 7 → 3 pixels wide
             for i in range(depth):
-                kernel = 5 if channels_in == 1 else 3
+                kernel = 3 if layers else 5
                 layers.append(nn.Conv2d(channels_in, channels, kernel, padding="same", bias=False))
                 if i == 0:
                     layers.append(nn.MaxPool2d(2))

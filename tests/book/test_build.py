@@ -1,0 +1,125 @@
+"""The book is built as a reader builds it, in a folder with a space and Chinese in its path, and broken on purpose."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import copy_project
+
+NOTEBOOK = "notebooks/05b-image-classification.ipynb"
+PAGE = "_build/html/book/05-project.html"
+
+
+def build(project):
+    command = [Path(sys.executable).parent / "jupyter-book", "build", ".", "-n", "-W", "--keep-going"]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True)
+
+
+def plain(result):
+    return re.sub(r"\x1b\[[0-9;]*m", "", result.stdout + result.stderr)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    project = copy_project(tmp_path_factory.mktemp("built") / "课程 copy")
+    result = build(project)
+    assert result.returncode == 0, plain(result)
+    return project
+
+
+@pytest.fixture
+def project(built, tmp_path):
+    """A built copy that a test may break."""
+    return shutil.copytree(built, tmp_path / "课程 copy")
+
+
+def edit(file, old, new):
+    text = file.read_text(encoding="utf8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf8")
+
+
+def page(project, name=PAGE):
+    return (project / name).read_text(encoding="utf8")
+
+
+def test_book_is_chinese_and_every_page_is_there(built):
+    assert '<html lang="zh-CN"' in page(built, "_build/html/index.html")
+    contents = (built / "_toc.yml").read_text(encoding="utf8")
+    for name in re.findall(r"file: (\S+)", contents):
+        assert (built / "_build/html" / f"{name}.html").exists()
+
+
+def test_unchanged_book_reads_nothing_again(project):
+    assert "0 added, 0 changed, 0 removed" in plain(build(project))
+
+
+def test_changed_number_reaches_a_distant_page(project):
+    """The prose page does not change, the notebook does: the second build must take up the new number."""
+    notebook = json.loads((project / NOTEBOOK).read_text(encoding="utf8"))
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    recorded = next(o for o in outputs if o.get("metadata", {}).get("scrapbook", {}).get("name") == "cnn_test_accuracy")
+    assert "12.3%" not in page(project)
+    recorded["data"]["text/plain"] = ["0.1234"]
+    (project / NOTEBOOK).write_text(json.dumps(notebook), encoding="utf8")
+    result = build(project)
+    assert result.returncode == 0, plain(result)
+    assert "12.3%" in page(project)
+
+
+def test_changed_claim_reaches_its_pages(project):
+    edit(project / "book/data/claims.toml", 'id = "C16"', 'id = "C99"')
+    build(project)
+    assert "C99" in page(project)
+    assert "C99" in page(project, "_build/html/book/fact-check.html")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("book/05-project.md", "::cnn_test_accuracy:", "::nobody_recorded_this:", r"05-project.*nobody_recorded_this"),
+        ("book/05-project.md", "{shop}`new_products_per_year`", "{shop}`unheard_of`", "no figure 'unheard_of'"),
+        ("book/05-project.md", "{cite}`xiao2017fashion`", "{cite}`nobody1999`", "nobody1999"),
+        ("book/05-project.md", "```{claims}", "```{claim}", "claim"),
+        ("_toc.yml", "book/references", "book/absent", "absent"),
+    ],
+    ids=["glue name", "shop figure", "citation", "directive", "contents"],
+)
+def test_what_is_missing_fails_the_build_and_is_named(project, file, old, new, message):
+    edit(project / file, old, new)
+    result = build(project)
+    assert result.returncode != 0
+    assert re.search(message, plain(result))
+
+
+def test_stored_error_fails_the_build_and_names_notebook_and_cell(project):
+    notebook = json.loads((project / NOTEBOOK).read_text(encoding="utf8"))
+    number, cell = next((n, c) for n, c in enumerate(notebook["cells"], 1) if c["cell_type"] == "code")
+    error = {"output_type": "error", "ename": "ValueError", "evalue": "on purpose", "traceback": []}
+    cell["outputs"] = [error]
+    (project / NOTEBOOK).write_text(json.dumps(notebook), encoding="utf8")
+    result = build(project)
+    assert result.returncode != 0
+    assert re.search(rf"05b-image-classification.*cell {number} ended in ValueError: on purpose", plain(result))
+
+
+def test_pictures_bring_their_words(built):
+    html = page(built, f"_build/html/{NOTEBOOK.replace('.ipynb', '.html')}")
+    pictures = re.findall(r"<img[^>]*_images/[^>]*>", html)
+    assert len(pictures) >= 5
+    assert all(re.search(r'alt="[^"]*[\u4e00-\u9fff]', picture) for picture in pictures)
+
+
+def test_every_claim_is_on_the_fact_check_page(built):
+    html = page(built, "_build/html/book/fact-check.html")
+    assert all(f"C{n:02}" in html for n in range(1, 50))
+
+
+def test_run_records_say_what_no_gpu_has_run(built):
+    devices = [json.loads(p.read_text())["device"] for p in (built / "book/data/runs").glob("*.json")]
+    html = page(built, "_build/html/book/run-records.html")
+    assert ("还没有在GPU上跑过" in html) == ("cuda" not in devices)

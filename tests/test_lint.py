@@ -1,0 +1,139 @@
+"""Every rule of the lint has been seen to speak, at the right line, and to keep silent."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tools import lint
+
+ADDRESS = "https://github.com/someone/something"
+HEAD = (
+    "# 题目\n[Colab](https://colab.research.google.com/github/someone/something/blob/main/notebooks/some.ipynb)\n"
+    "数据：某。许可：MIT。"
+)
+SETUP = f'source = "git+{ADDRESS}"'
+
+
+def write_notebook(cells, head=HEAD):
+    """Write notebooks/some.ipynb with a head, a set-up cell and `cells`: (source, outputs, tags) or Markdown text."""
+    content = [{"cell_type": "markdown", "metadata": {}, "source": head.splitlines(keepends=True)}]
+    for count, cell in enumerate([(SETUP, [], []), *cells], start=1):
+        if isinstance(cell, str):
+            content.append({"cell_type": "markdown", "metadata": {}, "source": [cell]})
+            continue
+        source, outputs, tags = cell
+        content.append(
+            {
+                "cell_type": "code",
+                "metadata": {"tags": tags},
+                "source": source.splitlines(keepends=True),
+                "outputs": outputs,
+                "execution_count": count,
+            }
+        )
+    file = Path("notebooks/some.ipynb")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps({"cells": content}, indent=1, ensure_ascii=False), encoding="utf8")
+    return file
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def rules(problems):
+    return [problem.rule for problem in problems]
+
+
+PICTURE = {"output_type": "display_data", "data": {"image/png": ""}, "metadata": {}}
+DESCRIBED = PICTURE | {"metadata": {"image/png": {"alt": "一条线"}}}
+WARNED = {"output_type": "stream", "name": "stderr", "text": ["a warning"]}
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        (("1", [PICTURE], []), ["alt"]),
+        (("1", [DESCRIBED], []), []),
+        (("1  # lint-ok alt: a blank page on purpose", [PICTURE], []), []),
+        (("1", [WARNED], []), ["stderr"]),
+        (("1  # lint-ok stderr: the warning is the lesson", [WARNED], []), []),
+        (("1  # lint-ok stderr:", [WARNED], []), ["stderr"]),
+        (("print(1)", [], ["nbval-ignore-output"]), ["asserts"]),
+        (("print(1)\nassert True", [], ["nbval-ignore-output"]), []),
+    ],
+)
+def test_notebook_outputs(cell, expected):
+    assert rules(lint.check_notebook(write_notebook([cell]), {}, ADDRESS)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("见{doc}`别处`。", ["markdown"]),
+        ("```{note}\n注意\n```", ["markdown"]),
+        ("![](picture.png)", ["alt"]),
+        ("校集上的结果。", ["terms"]),
+        ("`校集` 是代码。", []),
+        ("结果是 $x^{2}$ 和 `{}`。", []),
+    ],
+)
+def test_notebook_markdown(text, expected):
+    assert rules(lint.check_notebook(write_notebook([text]), {"校集": "验证集"}, ADDRESS)) == expected
+
+
+def test_notebook_run_out_of_order():
+    file = write_notebook([("1", [], [])])
+    content = json.loads(file.read_text())
+    content["cells"][-1]["execution_count"] = 7
+    file.write_text(json.dumps(content, indent=1, ensure_ascii=False))
+    assert rules(lint.check_notebook(file, {}, ADDRESS)) == ["order"]
+
+
+def test_notebook_without_licence_or_address():
+    assert rules(lint.check_notebook(write_notebook([], head="# 题目"), {}, ADDRESS)) == ["licence", "colab"]
+    assert rules(lint.check_notebook(write_notebook([]), {}, ADDRESS + "-moved")) == ["colab"]
+
+
+def test_problem_names_file_and_line():
+    file = write_notebook([("1", [], []), "校集"])
+    (problem,) = lint.check_notebook(file, {"校集": "验证集"}, ADDRESS)
+    line = file.read_text(encoding="utf8").splitlines()[problem.line - 1]
+    assert "校集" in line
+    assert str(problem).startswith(f"notebooks/some.ipynb:{problem.line}: terms: ")
+
+
+@pytest.mark.parametrize(
+    ("paragraph", "numbers"),
+    [
+        ("准确率是92.4%。", ["92.4"]),
+        ("准确率是92%。", ["92%"]),
+        ("训练了35秒，涨了4个百分点，贵了22倍。", ["35秒", "4个百分点", "22倍"]),
+        ("一年要¥3，或30,000元。", ["¥3", "30,000元"]),
+        ("准确率是92.4%{cite}`someone2020`。", []),
+        ("准确率是{glue:text}`n.ipynb::a:.1%`，上下0.5%。", []),
+        ("假设一件赔3元。", []),
+        ("2017年，28×28像素，60,000张，十类，$a = 0.5$，`0.5`。", []),
+        ("<!-- lint-ok numbers: worked by hand from the line above -->\n所以是2.5元。", []),
+        ("<!-- lint-ok numbers: worked by hand from the line above -->\n\n所以是2.5元。", []),
+        ("```python\nx = 2.5\n```", []),
+        ("```{note}\n快了3倍。\n```", ["3倍"]),
+    ],
+)
+def test_numbers_typed_by_hand(paragraph, numbers):
+    page = Path("book/page.md")
+    problems = list(lint.check_prose(page, f"# 题目\n\n{paragraph}\n", {}))
+    assert [problem.detail for problem in problems] == numbers
+    assert all(problem.rule == "numbers" and problem.line == 3 + paragraph.startswith("```") for problem in problems)
+
+
+def test_numbers_are_looked_at_in_the_book_only():
+    assert not list(lint.check_prose(Path("README.md"), "安装要2分钟。", {}))
+
+
+@pytest.mark.parametrize("path", ["/home/me/data", "/root/x", "/Users/me", "C:\\Users\\me"])  # lint-ok paths: the test
+def test_path_of_one_machine(path):
+    assert lint.MACHINE_PATH.search(f"data in {path} here")
+    assert not lint.MACHINE_PATH.search("see https://example.org/users/me and a/b")

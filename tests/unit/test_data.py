@@ -1,0 +1,153 @@
+import errno
+import gzip
+import hashlib
+import shutil
+import subprocess
+import zipfile
+
+import numpy as np
+import pytest
+import torchvision
+
+from course import data
+
+CONTENT = b"what the publisher published"
+FILES = {"set/file.txt": hashlib.sha256(CONTENT).hexdigest()}
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    return tmp_path
+
+
+def publisher(folder):
+    (folder / "set").mkdir()
+    (folder / "set/file.txt").write_bytes(CONTENT)
+
+
+def out_of_reach(folder):
+    raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+
+def altered(folder):
+    (folder / "set").mkdir()
+    (folder / "set/file.txt").write_bytes(CONTENT + b"!")
+
+
+def disk_full(folder):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def fetch(*sources):
+    return data.fetch("the set", FILES, list(sources), by_hand="  - Debian: apt-get install it")
+
+
+def test_takes_the_first_source_that_holds_the_bytes(cache):
+    with pytest.warns(UserWarning, match="damaged"):
+        fetch(out_of_reach, altered, publisher)
+    assert (cache / "set/file.txt").read_bytes() == CONTENT
+    assert [p.name for p in cache.iterdir()] == ["set"]  # nothing half-fetched stays
+
+
+def test_asks_nobody_when_the_cache_is_intact(cache):
+    fetch(publisher)
+    fetch(out_of_reach)
+
+
+def test_damaged_file_is_named_deleted_and_fetched_again(cache):
+    fetch(publisher)
+    (cache / "set/file.txt").write_bytes(b"half of it")
+    with pytest.warns(UserWarning, match=r"file\.txt is damaged .* was deleted"):
+        fetch(publisher)
+    assert (cache / "set/file.txt").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("sources", "folder", "message"),
+    [
+        ([out_of_reach], "", r"(?s)no source gave it.*Network is unreachable.*Debian: apt-get.*any system: connect"),
+        ([disk_full, publisher], "", r"Cannot store the set.*No space left.*COURSE_DATA"),
+        ([publisher], "file", r"COURSE_DATA names .*file, which is no folder\. Create it"),
+        ([publisher], "absent", r"COURSE_DATA names .*absent, which is no folder\. Create it"),
+    ],
+    ids=["no network", "full disk", "COURSE_DATA is a file", "COURSE_DATA does not exist"],
+)
+def test_fault_says_what_to_do(cache, monkeypatch, sources, folder, message):
+    (cache / "file").touch()
+    monkeypatch.setenv("COURSE_DATA", str(cache / folder))
+    with pytest.raises(data.DataError, match=message):
+        fetch(*sources)
+
+
+def test_cache_that_cannot_be_written_is_named(cache, monkeypatch):
+    monkeypatch.delenv("COURSE_DATA")
+    (cache / "blocked").touch()  # a file where a folder must be made stops even root
+    monkeypatch.setattr(data.platformdirs, "user_cache_path", lambda name: cache / "blocked" / name)
+    with pytest.raises(data.DataError, match=r"Cannot store the set in .*blocked.*set COURSE_DATA"):
+        fetch(publisher)
+
+
+def test_wheel_is_read_as_a_zip(cache, tmp_path, monkeypatch):
+    wheel = tmp_path / "shipped-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("shipped/data/file.txt", CONTENT)
+        archive.writestr("shipped-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: shipped\nVersion: 1.0\n")
+        archive.writestr(
+            "shipped-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr("shipped-1.0.dist-info/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    fetch(data.from_wheel("shipped==1.0", {"shipped/data/file.txt": "set/file.txt"}))
+    assert (cache / "set/file.txt").read_bytes() == CONTENT
+
+
+def test_wheel_that_does_not_exist_is_named(cache, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(data.DataError, match=r"wheel: .*shipped==9"):
+        fetch(data.from_wheel("shipped==9", {"a": "set/file.txt"}))
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb is Debian's")
+def test_debian_package_is_downloaded_and_unpacked(cache, tmp_path_factory, monkeypatch):
+    build = tmp_path_factory.mktemp("deb")
+    (build / "root/DEBIAN").mkdir(parents=True)
+    control = "Package: shipped\nVersion: 1\nArchitecture: all\nMaintainer: a <a@example.org>\nDescription: data\n"
+    (build / "root/DEBIAN/control").write_text(control)
+    (build / "root/usr/share/shipped").mkdir(parents=True)
+    (build / "root/usr/share/shipped/file.txt.gz").write_bytes(gzip.compress(CONTENT))
+    subprocess.run(["dpkg-deb", "--build", "root", "shipped.deb"], cwd=build, check=True, capture_output=True)
+    apt = build / "apt-get"
+    apt.write_text(f'#!/bin/sh\n[ "$1 $2" = "download shipped" ] && cp "{build}/shipped.deb" .\n')
+    apt.chmod(0o755)
+    monkeypatch.setenv("PATH", str(build), prepend=":")
+    fetch(data.from_debian_package("shipped", {"usr/share/shipped/file.txt.gz": "set/file.txt"}))
+    assert (cache / "set/file.txt").read_bytes() == CONTENT
+
+
+def test_fashion_mnist_out_of_reach_names_the_ways_for_each_system(cache, monkeypatch):
+    monkeypatch.setattr(torchvision.datasets.FashionMNIST, "mirrors", ["http://127.0.0.1:9/"])
+    monkeypatch.setattr(data, "from_debian_package", lambda package, members: out_of_reach)
+    ways = r"(?s)Debian, Ubuntu: sudo apt-get install dataset-fashion-mnist.*macOS, Windows: download.*any system"
+    with pytest.raises(data.DataError, match=ways):
+        data.fashion_mnist(train=True)
+
+
+@pytest.mark.parametrize(("train", "prefix", "n"), [(True, "train", 60_000), (False, "t10k", 10_000)])
+def test_fashion_mnist_is_what_the_files_hold(train, prefix, n):
+    images, labels = data.fashion_mnist(train=train)
+    assert images.shape == (n, 28, 28)
+    assert labels.bincount().tolist() == [n // 10] * 10
+    # the files read without torchvision: a header of big-endian numbers, then bytes
+    folder = data.cache_folder() / "FashionMNIST/raw"
+    raw_images = np.fromfile(folder / f"{prefix}-images-idx3-ubyte", dtype=np.uint8)[16:]
+    raw_labels = np.fromfile(folder / f"{prefix}-labels-idx1-ubyte", dtype=np.uint8)[8:]
+    assert (images.numpy().ravel() == raw_images).all()
+    assert (labels.numpy() == raw_labels).all()
+
+
+def test_shop_figures_are_positive_numbers():
+    figures = data.shop_figures()
+    assert figures["yuan_per_label_by_hand"] < figures["yuan_per_misfiled_product"]
+    assert all(value > 0 for value in figures.values())

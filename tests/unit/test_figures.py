@@ -1,0 +1,29 @@
+import matplotlib.pyplot as plt
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+
+from course.figures import show
+
+
+@pytest.fixture(autouse=True)
+def shell():
+    yield InteractiveShell.instance()
+    InteractiveShell.clear_instance()
+
+
+def test_picture_carries_its_words_and_is_closed():
+    plt.style.use("course.course")
+    figure, axis = plt.subplots()
+    axis.plot([1, 2])
+    with capture_output() as captured:
+        show(figure, alt="一条上升的线")
+    assert captured.outputs[0].metadata["image/png"]["alt"] == "一条上升的线"
+    assert captured.outputs[0].data["image/png"]
+    assert not plt.get_fignums()
+
+
+def test_picture_without_words_is_refused():
+    with pytest.raises(ValueError, match="say in words what the figure shows"):
+        show(plt.figure(), alt=" ")
+    plt.close("all")

@@ -1,0 +1,212 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import accuracy_score, log_loss
+from torch import nn
+
+from course import training
+from course.training import CheckpointError, NonFiniteLossError, evaluate, fit
+
+
+@pytest.fixture(autouse=True)
+def exact_arithmetic(monkeypatch):
+    """In float32 everywhere, so that results can be compared to the last digits."""
+    monkeypatch.setattr(training, "autocast_dtype", lambda device: None)
+
+
+def two_clouds(n=203):
+    generator = torch.Generator().manual_seed(7)
+    targets = torch.randint(0, 2, (n,), generator=generator)
+    return torch.randn(n, 5, generator=generator) + 2 * targets[:, None], targets
+
+
+def run(seed=0, epochs=4, loss=F.cross_entropy, learning_rate=0.05, **options):
+    """Fit a network with dropout, augmentation and a schedule: everything that could break a resumed run."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 2))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=learning_rate, total_steps=epochs * 6)
+    history = fit(
+        model,
+        two_clouds(),
+        two_clouds(50),
+        optimizer=optimizer,
+        scheduler=scheduler,
+        epochs=epochs,
+        batch_size=32,
+        augment=lambda x: x + 0.1 * torch.randn_like(x),
+        loss=loss,
+        seed=seed,
+        **options,
+    )
+    return model, history
+
+
+class InterruptAfter:
+    """A loss that presses Ctrl-C at its n-th call."""
+
+    def __init__(self, n):
+        self.left = n
+
+    def __call__(self, outputs, targets):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+        return F.cross_entropy(outputs, targets)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_learns_two_clouds(seed):
+    _, history = run(seed)
+    assert history.validation_accuracy[-1] > 0.9
+    assert history.train_loss[-1] < history.train_loss[0]
+    assert history.seconds == sorted(history.seconds)
+
+
+def test_evaluate_agrees_with_scikit_learn():
+    model, _ = run(epochs=1)
+    inputs, targets = two_clouds()
+    loss, accuracy = evaluate(model, (inputs, targets))
+    probabilities = model.eval()(inputs).softmax(1).detach().numpy()
+    assert accuracy == pytest.approx(accuracy_score(targets, probabilities.argmax(1)))
+    assert loss == pytest.approx(log_loss(targets, probabilities), rel=1e-5)
+
+
+def test_does_what_the_loop_written_out_does():
+    """Fit against the four lines that every textbook prints."""
+    inputs, targets = two_clouds()
+    models = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        models.append(nn.Linear(5, 2))
+    by_fit, by_hand = models
+    optimizer = torch.optim.SGD(by_fit.parameters(), lr=0.1)
+    fit(by_fit, (inputs, targets), (inputs, targets), optimizer=optimizer, epochs=1, batch_size=32, seed=0)
+
+    torch.manual_seed(0)
+    optimizer = torch.optim.SGD(by_hand.parameters(), lr=0.1)
+    for batch in torch.randperm(len(inputs)).split(32)[:-1]:  # the last one is incomplete
+        optimizer.zero_grad()
+        F.cross_entropy(by_hand(inputs[batch]), targets[batch]).backward()
+        optimizer.step()
+    torch.testing.assert_close(by_fit.state_dict(), by_hand.state_dict())
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("calls", [3, 9, 20], ids=["first epoch", "second epoch", "third epoch"])
+def test_interrupted_and_resumed_equals_never_interrupted(tmp_path, seed, calls):
+    untouched, whole = run(seed)
+    checkpoint = tmp_path / "run.pt"
+    with pytest.raises(KeyboardInterrupt, match=r"Interrupted in epoch \d of 4: epochs 1 to \d are in .*run\.pt"):
+        run(seed, loss=InterruptAfter(calls), checkpoint=checkpoint)
+    resumed, history = run(seed, checkpoint=checkpoint)
+    torch.testing.assert_close(resumed.state_dict(), untouched.state_dict(), rtol=0, atol=0)
+    assert history.train_loss == whole.train_loss
+    assert history.validation_accuracy == whole.validation_accuracy
+
+
+def test_leaves_the_random_state_of_the_caller_alone():
+    run(epochs=1)
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    model = nn.Linear(5, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    torch.manual_seed(11)
+    fit(model, two_clouds(), two_clouds(), optimizer=optimizer, epochs=1, batch_size=8, seed=5)
+    torch.testing.assert_close(torch.rand(3), expected)
+
+
+def test_nan_is_named_and_the_last_good_epoch_kept(tmp_path):
+    class NaNFrom(InterruptAfter):
+        def __call__(self, outputs, targets):
+            self.left -= 1
+            return F.cross_entropy(outputs, targets) * (float("nan") if self.left < 0 else 1)
+
+    checkpoint = tmp_path / "run.pt"
+    with pytest.raises(NonFiniteLossError, match=r"became nan in epoch 2\. A lower learning rate"):
+        run(loss=NaNFrom(8), checkpoint=checkpoint)
+    assert len(torch.load(checkpoint, weights_only=True)["history"]["train_loss"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"batch_size": 0}, ValueError, "between 1 and 203"),
+        ({"batch_size": 204}, ValueError, "between 1 and 203"),
+    ],
+    ids=["empty batch", "batch larger than the data"],
+)
+def test_bad_settings_are_refused(options, error, message):
+    model = nn.Linear(5, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(error, match=message):
+        fit(model, two_clouds(), two_clouds(), optimizer=optimizer, epochs=1, **options)
+
+
+def test_checkpoint_of_another_run_is_refused(tmp_path):
+    checkpoint = tmp_path / "run.pt"
+    run(seed=0, epochs=1, checkpoint=checkpoint)
+    with pytest.raises(CheckpointError, match=r"belongs to a run with .*'seed': 0.*Delete it or name another"):
+        run(seed=1, epochs=1, checkpoint=checkpoint)
+
+
+def test_full_disk_leaves_the_previous_checkpoint_intact(tmp_path, monkeypatch):
+    checkpoint = tmp_path / "run.pt"
+    with pytest.raises(KeyboardInterrupt):
+        run(loss=InterruptAfter(9), checkpoint=checkpoint)
+    before = checkpoint.read_bytes()
+
+    def no_room(state, path):
+        path.write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file: file write failed")
+
+    monkeypatch.setattr(torch, "save", no_room)
+    with pytest.raises(CheckpointError, match=r"Cannot write .*run\.pt: .*Make room"):
+        run(checkpoint=checkpoint)
+    assert checkpoint.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["run.pt"]
+
+
+TWO_PROCESSES = """
+import sys, torch
+import torch.distributed as dist
+sys.path.insert(0, sys.argv[1])
+import test_training as t
+from course import training
+training.autocast_dtype = lambda device: None
+dist.init_process_group("gloo")
+torch.manual_seed(0)
+model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(5, 2))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+history = training.fit(model, t.two_clouds(), t.two_clouds(51), optimizer=optimizer, epochs=2, batch_size=32)
+if dist.get_rank() == 0:
+    torch.save({"model": model.module.state_dict(), "history": vars(history)}, sys.argv[2])
+dist.destroy_process_group()
+"""
+
+
+def test_two_processes_equal_one(tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(TWO_PROCESSES)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    arguments = [script, Path(__file__).parent, tmp_path / "out.pt"]
+    subprocess.run([*torchrun, *map(str, arguments)], check=True, capture_output=True)
+    two = torch.load(tmp_path / "out.pt", weights_only=True)
+
+    torch.manual_seed(0)
+    model = nn.Linear(5, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    history = fit(model, two_clouds(), two_clouds(51), optimizer=optimizer, epochs=2, batch_size=32)
+    torch.testing.assert_close(two["model"], model.state_dict())
+    assert two["history"]["validation_loss"] == pytest.approx(history.validation_loss, rel=1e-5)
+    assert two["history"]["validation_accuracy"] == pytest.approx(history.validation_accuracy)
+
+
+def test_terminal_shows_the_result(capfd):
+    run(epochs=2)
+    assert "validation loss" in capfd.readouterr().err
