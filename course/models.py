@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class MLP(nn.Module):
-    """Multi-layer perceptron with one hidden layer, for pictures of `pixels` values."""
+    """Multi-layer perceptron with one hidden layer."""
 
     def __init__(self, pixels: int = 784, hidden: int = 256, classes: int = 10) -> None:
         super().__init__()
@@ -13,12 +13,12 @@ class MLP(nn.Module):
         self.output = nn.Linear(hidden, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Turn images of shape (n, 1, height, width) into logits of shape (n, classes)."""
+        """Turn images (n, 1, height, width) into logits (n, classes)."""
         return self.output(torch.relu(self.hidden(images.flatten(1))))
 
 
 class CNN(nn.Module):
-    """Three stages of convolution, pooling and batch normalisation, for 28 × 28 grey pictures."""
+    """Three stages of convolution and pooling, for 28 × 28 pictures."""
 
     def __init__(self, width: int = 32, depth: int = 1, classes: int = 10, dropout: float = 0.3) -> None:
         super().__init__()
@@ -36,5 +36,5 @@ class CNN(nn.Module):
         self.classifier = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(4 * width * 3 * 3, classes))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Turn images of shape (n, 1, 28, 28) into logits of shape (n, classes)."""
+        """Turn images (n, 1, 28, 28) into logits (n, classes)."""
         return self.classifier(self.features(images))

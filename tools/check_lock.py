@@ -1,5 +1,6 @@
 """Show that requirements.txt resolves to wheels on every promised system: python -m tools.check_lock"""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 def main() -> None:
     lock = Path("requirements.txt").read_text(encoding="utf8")
     packages = "\n".join(line for line in lock.splitlines() if not line.startswith("-e"))
+    environment = os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"}  # the oldest macOS that torch has wheels for
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch, "packages.txt")
         file.write_text(packages, encoding="utf8")
@@ -20,7 +22,7 @@ def main() -> None:
                 command = [sys.executable, "-m", "uv", "pip", "install", "--dry-run", "--quiet", "--no-deps"]
                 command += ["--only-binary", ":all:", "--python-platform", platform, "--python-version", python]
                 command += ["--target", f"{scratch}/target", "--requirements", str(file)]
-                result = subprocess.run(command, capture_output=True, text=True)
+                result = subprocess.run(command, env=environment, capture_output=True, text=True)
                 if result.returncode:
                     sys.exit(f"{platform}, Python {python}: {result.stderr.strip()}")
                 print(f"{platform}, Python {python}: wheels for every package")

@@ -1,0 +1,49 @@
+"""A notebook's figure on a page of prose, with its words and its caption: no second copy to grow stale.
+
+```{notebook-figure} 05b-image-classification fig-05b-money
+A caption of the page's own; without one, the notebook's.
+```
+"""
+
+import hashlib
+from base64 import b64decode
+from pathlib import Path
+
+import nbformat
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+
+class NotebookFigure(SphinxDirective):
+    required_arguments = 2  # the notebook, and the name in the figure cell's metadata
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        notebook, name = self.arguments
+        source = Path(self.env.srcdir)
+        path = source / "notebooks" / f"{notebook}.ipynb"
+        if not path.exists():
+            raise self.error(f"there is no notebook {notebook!r}")
+        self.env.note_dependency(str(path))
+        for cell in nbformat.read(path, as_version=4).cells:
+            figure = cell.metadata.get("mystnb", {}).get("figure", {})
+            output = next((o for o in cell.get("outputs", []) if "image/png" in o.get("data", {})), None)
+            if figure.get("name") == name and output:
+                break
+        else:
+            raise self.error(f"the notebook {notebook!r} holds no figure named {name!r}")
+        picture = b64decode(output.data["image/png"])
+        file = Path(self.env.mystnb_config.output_folder, f"{hashlib.sha256(picture).hexdigest()}.png")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(picture)
+        metadata = output.metadata["image/png"]
+        image = nodes.image(uri=f"/{file.relative_to(source).as_posix()}", alt=metadata["alt"])
+        image["width"] = f"{metadata['width']}px"
+        inline, messages = self.parse_inline("".join(self.content) or figure["caption"])
+        return [nodes.figure("", image, nodes.caption("", "", *inline)), *messages]
+
+
+def setup(app: Sphinx) -> dict:
+    app.add_directive("notebook-figure", NotebookFigure)
+    return {"parallel_read_safe": True}
