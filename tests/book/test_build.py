@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,12 +30,6 @@ def built(tmp_path_factory):
     return project
 
 
-@pytest.fixture
-def project(built, tmp_path):
-    """A built copy that a test may break."""
-    return shutil.copytree(built, tmp_path / "课程 copy")
-
-
 def edit(file, old, new):
     text = file.read_text(encoding="utf8")
     assert old in text
@@ -54,28 +47,35 @@ def test_book_is_chinese_and_every_page_is_there(built):
         assert (built / "_build/html" / f"{name}.html").exists()
 
 
-def test_unchanged_book_reads_nothing_again(project):
-    assert "0 added, 0 changed, 0 removed" in plain(build(project))
+def test_unchanged_book_reads_nothing_again(built):
+    assert "0 added, 0 changed, 0 removed" in plain(build(built))
 
 
-def test_changed_number_reaches_a_distant_page(project):
-    """The prose page does not change, the notebook does: the second build must take up the new number."""
-    notebook = json.loads((project / NOTEBOOK).read_text(encoding="utf8"))
+def test_changed_number_reaches_a_distant_page(copy_of_project):
+    """A page of prose does not change, the notebook does: the second build must take up the new number."""
+    distant = copy_of_project / "book/references.md"  # it has no other tie to the notebook
+    glue = f"{{glue:text}}`../{NOTEBOOK}::cnn_test_accuracy:.1%`"
+    distant.write_text(f"{distant.read_text(encoding='utf8')}\n{glue}\n", encoding="utf8")
+    build(copy_of_project)
+    assert "12.3%" not in page(copy_of_project, "_build/html/book/references.html")
+
+    notebook = json.loads((copy_of_project / NOTEBOOK).read_text(encoding="utf8"))
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
     recorded = next(o for o in outputs if o.get("metadata", {}).get("scrapbook", {}).get("name") == "cnn_test_accuracy")
-    assert "12.3%" not in page(project)
     recorded["data"]["text/plain"] = ["0.1234"]
-    (project / NOTEBOOK).write_text(json.dumps(notebook), encoding="utf8")
-    result = build(project)
+    (copy_of_project / NOTEBOOK).write_text(json.dumps(notebook), encoding="utf8")
+    result = build(copy_of_project)
     assert result.returncode == 0, plain(result)
-    assert "12.3%" in page(project)
+    assert "0 added, 3 changed, 0 removed" in plain(result)  # the notebook and the two pages that draw on it
+    assert "12.3%" in page(copy_of_project, "_build/html/book/references.html")
 
 
-def test_changed_claim_reaches_its_pages(project):
-    edit(project / "book/data/claims.toml", 'id = "C16"', 'id = "C99"')
-    build(project)
-    assert "C99" in page(project)
-    assert "C99" in page(project, "_build/html/book/fact-check.html")
+def test_changed_claim_reaches_its_pages(copy_of_project):
+    build(copy_of_project)
+    edit(copy_of_project / "book/data/claims.toml", 'id = "C16"', 'id = "C99"')
+    build(copy_of_project)
+    assert "C99" in page(copy_of_project)
+    assert "C99" in page(copy_of_project, "_build/html/book/fact-check.html")
 
 
 @pytest.mark.parametrize(
@@ -89,20 +89,20 @@ def test_changed_claim_reaches_its_pages(project):
     ],
     ids=["glue name", "shop figure", "citation", "directive", "contents"],
 )
-def test_what_is_missing_fails_the_build_and_is_named(project, file, old, new, message):
-    edit(project / file, old, new)
-    result = build(project)
+def test_what_is_missing_fails_the_build_and_is_named(copy_of_project, file, old, new, message):
+    edit(copy_of_project / file, old, new)
+    result = build(copy_of_project)
     assert result.returncode != 0
     assert re.search(message, plain(result))
 
 
-def test_stored_error_fails_the_build_and_names_notebook_and_cell(project):
-    notebook = json.loads((project / NOTEBOOK).read_text(encoding="utf8"))
+def test_stored_error_fails_the_build_and_names_notebook_and_cell(copy_of_project):
+    notebook = json.loads((copy_of_project / NOTEBOOK).read_text(encoding="utf8"))
     number, cell = next((n, c) for n, c in enumerate(notebook["cells"], 1) if c["cell_type"] == "code")
     error = {"output_type": "error", "ename": "ValueError", "evalue": "on purpose", "traceback": []}
     cell["outputs"] = [error]
-    (project / NOTEBOOK).write_text(json.dumps(notebook), encoding="utf8")
-    result = build(project)
+    (copy_of_project / NOTEBOOK).write_text(json.dumps(notebook), encoding="utf8")
+    result = build(copy_of_project)
     assert result.returncode != 0
     assert re.search(rf"05b-image-classification.*cell {number} ended in ValueError: on purpose", plain(result))
 
