@@ -19,8 +19,8 @@ class Exercise:
     cases: tuple = ()
 
 
-def _recall(confusion: torch.Tensor) -> torch.Tensor:
-    return confusion.diagonal() / confusion.sum(1)
+def _precision(confusion: torch.Tensor) -> torch.Tensor:
+    return confusion.diagonal() / confusion.sum(0)
 
 
 EXERCISES = {
@@ -29,11 +29,11 @@ EXERCISES = {
         hint_zh="每个输出通道都有自己的一组窗口，每个输入通道一个；这一层没有偏置。",
         hint_en="Every output channel owns one window for each input channel; this layer has no bias.",
     ),
-    "05b-recall": Exercise(
-        expected=_recall,
+    "05b-precision": Exercise(
+        expected=_precision,
         cases=(torch.tensor([[8, 2], [1, 9]]), torch.tensor([[5, 0, 5], [0, 4, 0], [3, 3, 3]])),
-        hint_zh="召回率按真实类别算：对角线上的数，除以它那一行的和。",
-        hint_en="Recall goes by the true class: the diagonal entry over the sum of its row.",
+        hint_zh="精确率按模型的答案算：对角线上的数，除以它那一列的和。",
+        hint_en="Precision goes by the answer: the diagonal entry over the sum of its column.",
     ),
 }
 

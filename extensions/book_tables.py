@@ -3,6 +3,7 @@
 {claims}        a page's box of claims: the article's words, the verdict, the evidence; with `all`, every claim
 {terms}         the glossary
 {run-records}   what was measured on which machine, over several seeds
+                {seeds}`notebook::name:format` gives one number's range inside a sentence
 {shop-table}    the shop's figures;  {shop}`name` gives one of them inside a sentence
 """
 
@@ -79,6 +80,11 @@ class Terms(TableDirective):
         return f"```{{glossary}}\n{entries}\n```"
 
 
+def readable(value: float) -> str:
+    """Return four significant digits, and thousands apart."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 class RunRecords(TableDirective):
     """`{run-records}` draws every file of book/data/runs, and names what no GPU has run."""
 
@@ -97,13 +103,29 @@ class RunRecords(TableDirective):
                 parts.append(f"{DEVICES[run['device']]}：{run['machine']}；{run['date']}；种子{seeds}。\n")
                 parts += ["| 记录的数 | 均值 | 最小 | 最大 |", "|---|--:|--:|--:|"]
                 parts += [
-                    f"| `{name}` | {sum(v) / len(v):.5g} | {min(v):.5g} | {max(v):.5g} |"
+                    f"| `{name}` | {readable(sum(v) / len(v))} | {readable(min(v))} | {readable(max(v))} |"
                     for name, v in run["numbers"].items()
+                    if min(v) != max(v)
                 ]
                 parts.append("")
             if not any(run["device"] == "cuda" for run in runs):
                 parts.append("GPU：还没有在GPU上跑过，较大的预设因此没有数字。\n")
         return "\n".join(parts)
+
+
+class SeedsRange(SphinxRole):
+    """`{seeds}` gives the least and the greatest value of a recorded number over the seeds, on a CPU."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        notebook, _, rest = self.text.partition("::")
+        name, _, spec = rest.partition(":")
+        file = Path(self.env.srcdir, "book", "data", "runs", f"{notebook}.cpu.json")
+        self.env.note_dependency(str(file))
+        numbers = json.loads(file.read_text(encoding="utf8"))["numbers"] if file.exists() else {}
+        if name not in numbers:
+            return [], [self.inliner.reporter.error(f"{file.name} has no number {name!r}", line=self.lineno)]
+        text = f"{min(numbers[name]):{spec}}到{max(numbers[name]):{spec}}"
+        return [nodes.inline(self.rawtext, text, classes=["pasted-text"])], []
 
 
 class ShopTable(TableDirective):
@@ -134,5 +156,6 @@ def setup(app: Sphinx) -> dict:
     app.add_directive("terms", Terms)
     app.add_directive("run-records", RunRecords)
     app.add_directive("shop-table", ShopTable)
+    app.add_role("seeds", SeedsRange())
     app.add_role("shop", ShopFigure())
     return {"parallel_read_safe": True}

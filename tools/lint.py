@@ -30,7 +30,7 @@ RULES = {
 MEASURED = re.compile(
     r"\d+\.\d+|\d[\d,]*\s*[%％‰]|[¥￥$€]\s*\d|\d[\d,]*\s*(?:秒|毫秒|分钟|小时|天|倍|个?百分点|个点|点|元|美元|万|亿|GB|MB|FLOP|焦)"
 )
-SOURCED = re.compile(r"\{glue|\{cite|\{shop\}|假设")
+SOURCED = re.compile(r"\{glue|\{cite|\{shop\}|\{seeds\}|假设")
 MACHINE_PATH = re.compile(r"/(?:home|root|Users|tmp|work)/|[A-Z]:\\\\?Users")  # lint-ok paths: the pattern itself
 ROLE_OR_DIRECTIVE = re.compile(r"\{[\w:+-]+\}`|^\s*(?:```+|:::+)\s*\{")
 EXEMPT = re.compile(r"lint-ok (\w+): ?(\S?)")

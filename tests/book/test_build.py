@@ -84,10 +84,12 @@ def test_changed_claim_reaches_its_pages(copy_of_project):
         ("book/05-project.md", "::cnn_test_accuracy:", "::nobody_recorded_this:", r"05-project.*nobody_recorded_this"),
         ("book/05-project.md", "{shop}`new_products_per_year`", "{shop}`unheard_of`", "no figure 'unheard_of'"),
         ("book/05-project.md", "{cite}`xiao2017fashion`", "{cite}`nobody1999`", "nobody1999"),
+        ("book/05-project.md", "{seeds}`05b-image-classification::", "{seeds}`05b-absent::", "no number 'cnn_"),
+        ("book/05-project.md", "fig-05b-money", "fig-05b-nothing", "no figure named 'fig-05b-nothing'"),
         ("book/05-project.md", "```{claims}", "```{claim}", "claim"),
         ("_toc.yml", "book/references", "book/absent", "absent"),
     ],
-    ids=["glue name", "shop figure", "citation", "directive", "contents"],
+    ids=["glue name", "shop figure", "citation", "number over seeds", "figure", "directive", "contents"],
 )
 def test_what_is_missing_fails_the_build_and_is_named(copy_of_project, file, old, new, message):
     edit(copy_of_project / file, old, new)
@@ -122,4 +124,5 @@ def test_every_claim_is_on_the_fact_check_page(built):
 def test_run_records_say_what_no_gpu_has_run(built):
     devices = [json.loads(p.read_text())["device"] for p in (built / "book/data/runs").glob("*.json")]
     html = page(built, "_build/html/book/run-records.html")
+    assert "<code" in html
     assert ("还没有在GPU上跑过" in html) == ("cuda" not in devices)
