@@ -37,7 +37,7 @@ serve: book  ## show the built book at http://localhost:8000
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
 
 robust: .venv/installed  ## the notebooks with another seed, one thread, the plainest instructions
-	COURSE_SEED=1 OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest --nbval $(NOTEBOOKS)
+	COURSE_SEED=1 OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest --nbval $(NOTEBOOKS)
 
 notebooks: .venv/installed  ## run notebooks and store their outputs  [NOTEBOOKS=notebooks/NAME.ipynb]
 	$(BIN)/python -m tools.run_notebooks $(NOTEBOOKS)

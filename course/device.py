@@ -34,7 +34,9 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
         in_hardware = torch.cuda.is_bf16_supported(including_emulation=False)
     elif device.type == "cpu":
         capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # absent from the oldest torch that we allow
-        in_hardware = capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
+        in_hardware = torch.backends.cpu.get_cpu_capability() == "AVX512" and (
+            capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
+        )
     else:
         in_hardware = False
     return torch.bfloat16 if in_hardware else None

@@ -16,7 +16,7 @@ class Exercise:
     expected: Number | Callable
     hint_zh: str
     hint_en: str
-    cases: tuple = ()
+    cases: tuple[torch.Tensor, ...] = ()
 
 
 def _precision(confusion: torch.Tensor) -> torch.Tensor:
@@ -45,6 +45,7 @@ def check(name: str, answer: object) -> None:
 
     Raises:
         KeyError: there is no such exercise.
+        TypeError: the exercise wants a function and was given something else.
     """
     if name not in EXERCISES:
         raise KeyError(f"No exercise {name!r}. There are: {', '.join(EXERCISES)}.")
@@ -53,7 +54,7 @@ def check(name: str, answer: object) -> None:
     if callable(exercise.expected) and answer is not None:
         if not callable(answer):
             raise TypeError(f"Exercise {name!r} wants a function, not {type(answer).__name__}.")
-        pairs = [(answer(case), exercise.expected(case), f" ({case.tolist()})") for case in exercise.cases]
+        pairs = [(answer(case.clone()), exercise.expected(case), f" ({case.tolist()})") for case in exercise.cases]
     if any(given is None for given, _, _ in pairs):
         print("还没有作答。 / Not answered yet.")
         return
@@ -67,6 +68,11 @@ def check(name: str, answer: object) -> None:
 
 def _equal(given: object, expected: object) -> bool:
     if isinstance(expected, torch.Tensor):
-        given = torch.as_tensor(given, dtype=expected.dtype)
+        try:
+            given = torch.as_tensor(given, dtype=expected.dtype)
+        except (TypeError, ValueError, RuntimeError):
+            return False
         return given.shape == expected.shape and torch.allclose(given, expected, rtol=1e-4)
+    if getattr(given, "shape", None) == ():  # a number that came out of NumPy or PyTorch
+        given = given.item()
     return isinstance(given, Number) and math.isclose(given, expected, rel_tol=1e-6)

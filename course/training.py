@@ -31,7 +31,7 @@ class CheckpointError(RuntimeError):
 
 @dataclass
 class History:
-    """What `fit` measured: one entry an epoch in every list, times in seconds since the start."""
+    """What `fit` measured, one entry an epoch: losses in nats, accuracy from 0 to 1, seconds since the start."""
 
     train_loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
@@ -51,12 +51,17 @@ def predict(model: nn.Module, inputs: Tensor, batch_size: int = 2048) -> Tensor:
 
 
 def evaluate(model: nn.Module, data: Data, loss: Loss = F.cross_entropy) -> tuple[float, float]:
-    """Return the mean loss and the accuracy of a classifier over `data`, every example weighed alike.
+    """Return the mean loss and the accuracy (0 to 1) of a classifier over `data`, every example weighed alike.
 
     Under `torchrun` each process takes its share and all get the same result.
+
+    Raises:
+        ValueError: there are fewer examples than processes.
     """
     inputs, targets = data
     rank, processes = _rank_and_processes()
+    if len(inputs) < processes:
+        raise ValueError(f"{len(inputs)} examples cannot be shared among {processes} processes.")
     inputs, targets = inputs[rank::processes], targets[rank::processes]
     outputs = predict(model, inputs)
     right = (outputs.argmax(1) == targets).sum()
@@ -79,7 +84,7 @@ def fit(
     augment: Callable[[Tensor], Tensor] | None = None,
     loss: Loss = F.cross_entropy,
     seed: int = 0,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
 ) -> History:
     """Train a classifier in place on tensors that lie on its device, and return what was measured.
 
@@ -98,16 +103,22 @@ def fit(
     Raises:
         NonFiniteLossError: the loss became NaN or infinite; the last good epoch is in `checkpoint`.
         CheckpointError: the checkpoint cannot be written, or belongs to a run with other settings.
-        ValueError: the batch is larger than the data or no multiple of the number of processes.
+        ValueError: no epoch is asked for, or the batch is larger than the data or no multiple of the processes.
     """
     inputs, targets = train
     rank, processes = _rank_and_processes()
+    checkpoint = Path(checkpoint) if checkpoint else None
+    if checkpoint and not checkpoint.parent.is_dir():
+        raise CheckpointError(f"There is no folder {checkpoint.parent} for the checkpoint. Create it first.")
+    if epochs < 1:
+        raise ValueError(f"epochs {epochs}: at least 1 is needed.")
     if not 0 < batch_size <= len(inputs) or batch_size % processes:
         raise ValueError(f"batch_size {batch_size}: between 1 and {len(inputs)}, a multiple of {processes} is needed.")
     settings = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
     parts = {"model": model, "optimizer": optimizer} | ({"scheduler": scheduler} if scheduler else {})
     history = _resume(checkpoint, parts, settings, inputs.device)
-    progress = _Progress(epochs, done=len(history.seconds))
+    saved = len(history.seconds)
+    progress = _Progress(epochs, done=saved, silent=rank > 0)
     offset_s = history.seconds[-1] if history.seconds else 0.0
     start_s = time.perf_counter()
     devices = [inputs.device] if inputs.device.type == "cuda" else []
@@ -116,7 +127,9 @@ def fit(
             with torch.random.fork_rng(devices):
                 torch.manual_seed(seed * 10_007 + epoch)
                 model.train()
-                order = torch.randperm(len(inputs)).to(inputs.device)
+                order = torch.randperm(len(inputs)).to(inputs.device)  # the same in every process
+                if rank:  # but dropout and augmentation must differ between them
+                    torch.manual_seed(seed * 10_007 + epoch + rank * 2**32)
                 batches = order.split(batch_size)[: len(order) // batch_size]
                 total = torch.zeros((), device=inputs.device)
                 for i, batch in enumerate(batches):
@@ -131,23 +144,27 @@ def fit(
                         scheduler.step()
                     total += batch_loss.detach()
                     progress.within(epoch, (i + 1) / len(batches))
-            train_loss = total.item() / len(batches)
-            if not math.isfinite(train_loss):
-                raise NonFiniteLossError(
-                    f"The loss became {train_loss} in epoch {epoch + 1}. A lower learning rate is the first thing to "
-                    "try; then look for NaN in the inputs and for log(0) or a division by zero in the loss."
-                )
+            if processes > 1:
+                dist.all_reduce(total)
+            train_loss = total.item() / len(batches) / processes
             validation_loss, accuracy = evaluate(model, validation, loss)
+            if not (math.isfinite(train_loss) and math.isfinite(validation_loss)):
+                raise NonFiniteLossError(
+                    f"The loss became {train_loss + validation_loss} in epoch {epoch + 1}. A lower learning rate is "
+                    "the first thing to try; then look for NaN in the inputs, log(0) or a division by zero in the loss."
+                )
             history.train_loss.append(train_loss)
             history.validation_loss.append(validation_loss)
             history.validation_accuracy.append(accuracy)
             history.seconds.append(offset_s + time.perf_counter() - start_s)
             if checkpoint and rank == 0:
                 _save(checkpoint, parts, settings, history)
+                saved = epoch + 1
             progress.after(history)
     except KeyboardInterrupt:
-        kept = f"epochs 1 to {len(history.seconds)} are in {checkpoint}; run again to go on"
-        kept = kept if checkpoint else "no checkpoint was asked for, so what was learnt is only in the model"
+        kept = "nothing is stored, what was learnt is only in the model"
+        if saved:
+            kept = f"epochs 1 to {saved} are in {checkpoint}; run again to go on"
         raise KeyboardInterrupt(f"Interrupted in epoch {len(history.seconds) + 1} of {epochs}: {kept}.") from None
     finally:
         progress.close()
@@ -169,32 +186,39 @@ def _resume(checkpoint: Path | None, parts: dict, settings: dict, device: torch.
     """Load `parts` from the checkpoint where there is one and return its history."""
     if checkpoint is None or not checkpoint.exists():
         return History()
-    stored = torch.load(checkpoint, map_location=device, weights_only=True)
-    if stored["settings"] != settings:
+    try:
+        stored = torch.load(checkpoint, map_location=device, weights_only=True)
+        found = stored["settings"]
+        if found == settings:
+            for name, part in parts.items():
+                part.load_state_dict(stored[name])
+            return History(**stored["history"])
+    except Exception as error:
         raise CheckpointError(
-            f"{checkpoint} belongs to a run with {stored['settings']}, not {settings}. Delete it or name another."
-        )
-    for name, part in parts.items():
-        part.load_state_dict(stored[name])
-    return History(**stored["history"])
+            f"{checkpoint} is damaged or holds another model: {error}. Delete it or name another."
+        ) from error
+    raise CheckpointError(f"{checkpoint} belongs to a run with {found}, not {settings}. Delete it or name another.")
 
 
 def _save(checkpoint: Path, parts: dict, settings: dict, history: History) -> None:
     """Write the checkpoint beside its place first: a full disk leaves the previous one intact."""
-    unfinished = checkpoint.with_suffix(".part")
+    unfinished = checkpoint.with_name(f"{checkpoint.name}.part")
     states = {name: part.state_dict() for name, part in parts.items()}
     try:
         torch.save(states | {"settings": settings, "history": vars(history)}, unfinished)
         os.replace(unfinished, checkpoint)
     except (OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"Cannot write {checkpoint} (is the disk full?): {error}. Make room or name another place."
+        ) from error
+    finally:
         unfinished.unlink(missing_ok=True)
-        raise CheckpointError(f"Cannot write {checkpoint}: {error}. Make room or name another place.") from error
 
 
 class _Progress:
     """One line that is rewritten: a display handle in a notebook, tqdm in a terminal."""
 
-    def __init__(self, epochs: int, done: int) -> None:
+    def __init__(self, epochs: int, done: int, silent: bool) -> None:
         self.epochs = epochs
         self.updated_s = 0.0
         self.notebook = getattr(get_ipython(), "kernel", None) is not None
@@ -202,7 +226,7 @@ class _Progress:
             start = f"resumed after epoch {done} of {epochs}" if done else f"0 of {epochs} epochs"
             self.handle = display({"text/plain": start}, raw=True, display_id=True)
         else:
-            self.bar = tqdm(total=epochs, initial=done, unit="epoch")
+            self.bar = tqdm(total=epochs, initial=done, unit="epoch", disable=silent)
 
     def within(self, epoch: int, share: float) -> None:
         """Show how far the epoch is, at most five times a second."""

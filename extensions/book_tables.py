@@ -54,12 +54,16 @@ class Claims(TableDirective):
 
     def markdown(self) -> str:
         page = Path(self.env.docname).name
-        everything = self.arguments == ["all"]
+        if self.arguments not in ([], ["all"]):
+            raise self.error(f"claims: `all` or nothing, not {self.arguments[0]!r}")
+        everything = bool(self.arguments)
         claims = [c for c in read_table(self.env, "claims")["claim"] if everything or c["page"] == page]
         if not claims:
             raise self.error(f"book/data/claims.toml holds no claim for the page {page}")
         parts = []
         for claim in claims:
+            if claim["verdict"] not in VERDICTS:
+                raise self.error(f"{claim['id']}: no verdict {claim['verdict']!r}; there are {', '.join(VERDICTS)}")
             verdict = VERDICTS[claim["verdict"]]
             parts += [
                 f":::{{container}} claim {claim['verdict']}",

@@ -37,10 +37,12 @@ class NotebookFigure(SphinxDirective):
         file = Path(self.env.mystnb_config.output_folder, f"{hashlib.sha256(picture).hexdigest()}.png")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(picture)
-        metadata = output.metadata["image/png"]
+        metadata = output.metadata.get("image/png", {})
+        if not {"alt", "width"} <= set(metadata):
+            raise self.error(f"the figure {name!r} has no words: use course.figures.show")
         image = nodes.image(uri=f"/{file.relative_to(source).as_posix()}", alt=metadata["alt"])
         image["width"] = f"{metadata['width']}px"
-        inline, messages = self.parse_inline("".join(self.content) or figure["caption"])
+        inline, messages = self.parse_inline("\n".join(self.content) or figure.get("caption", ""))
         return [nodes.figure("", image, nodes.caption("", "", *inline)), *messages]
 
 

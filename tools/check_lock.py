@@ -22,7 +22,7 @@ def main() -> None:
                 command = [sys.executable, "-m", "uv", "pip", "install", "--dry-run", "--quiet", "--no-deps"]
                 command += ["--only-binary", ":all:", "--python-platform", platform, "--python-version", python]
                 command += ["--target", f"{scratch}/target", "--requirements", str(file)]
-                result = subprocess.run(command, env=environment, capture_output=True, text=True)
+                result = subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf8")
                 if result.returncode:
                     sys.exit(f"{platform}, Python {python}: {result.stderr.strip()}")
                 print(f"{platform}, Python {python}: wheels for every package")

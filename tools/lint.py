@@ -28,12 +28,12 @@ RULES = {
     "terms": "the glossary knows another word for it",
 }
 MEASURED = re.compile(
-    r"\d+\.\d+|\d[\d,]*\s*[%％‰]|[¥￥$€]\s*\d|\d[\d,]*\s*(?:秒|毫秒|分钟|小时|天|倍|个?百分点|个点|点|元|美元|万|亿|GB|MB|FLOP|焦)"
+    r"\d+\.\d+|\d[\d,]*\s*[%％‰]|[¥￥$€]\s*\d|\d[\d,]*\s*(?:秒|毫秒|分钟|小时|天|倍|个?百分点|个点|点|元|美元|万|亿|[GMT]B|FLOP|焦|瓦|W\b|ms\b|s\b)"
 )
-SOURCED = re.compile(r"\{glue|\{cite|\{shop\}|\{seeds\}|假设")
+SOURCED = re.compile(r"\{glue|\{cite|\{shop\}|\{seeds\}|假设(?!不|落|对|错)")
 MACHINE_PATH = re.compile(r"/(?:home|root|Users|tmp|work)/|[A-Z]:\\\\?Users")  # lint-ok paths: the pattern itself
 ROLE_OR_DIRECTIVE = re.compile(r"\{[\w:+-]+\}`|^\s*(?:```+|:::+)\s*\{")
-EXEMPT = re.compile(r"lint-ok (\w+): ?(\S?)")
+EXEMPT = re.compile(r"lint-ok (\w+):[ \t]*(\w?)")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class Problem:
     detail: str = ""
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.rule}: {RULES[self.rule]}{': ' if self.detail else ''}{self.detail}"
+        detail = f": {self.detail}" if self.detail else ""
+        return f"{self.file.as_posix()}:{self.line}: {self.rule}: {RULES[self.rule]}{detail}"
 
 
 def is_exempt(rule: str, text: str) -> bool:
@@ -54,16 +55,21 @@ def is_exempt(rule: str, text: str) -> bool:
 
 def paragraphs(text: str) -> Iterator[tuple[int, str]]:
     """Yield (first line, text) of each paragraph of Markdown, code left out, a comment joined to what follows it."""
-    start, lines, in_code = 1, [], False
+    start, lines = 1, []
+    fences: list[bool] = []  # for each fence that is open: does it hold code? a directive's content is prose
     for number, line in enumerate([*text.splitlines(), ""], start=1):
-        if re.match(r"\s*```+", line):
-            # a directive's content is prose, but for those that hold code or mathematics
-            opens_code = re.match(r"\s*```+\s*(\w|\{(code|math|mermaid))", line)
-            in_code = bool(opens_code) or (in_code and not re.match(r"\s*```+\s*$", line))
+        fence = re.match(r"\s*(`{3,}|~{3,}|:{3,})\s*(\S*)", line)
+        if fence:
+            marker, opened = fence.groups()
+            if opened:
+                fences.append(not opened.startswith("{") or opened.startswith(("{code", "{math", "{mermaid")))
+            elif fences:
+                fences.pop()
+            elif marker[0] != ":":
+                fences.append(True)
+        elif any(fences):
             continue
-        if in_code:
-            continue
-        if line.strip():
+        elif line.strip():
             start = start if lines else number
             lines.append(line)
         elif lines and not lines[-1].rstrip().endswith("-->"):
@@ -73,10 +79,13 @@ def paragraphs(text: str) -> Iterator[tuple[int, str]]:
 
 def check_prose(file: Path, text: str, avoid: dict[str, str], first_line: int = 1) -> Iterator[Problem]:
     """Check Markdown: a page, or one cell of a notebook."""
+    for picture in re.finditer(r"^```+\{(?:figure|image)\}.*?^```", text, re.M | re.S):
+        if ":alt:" not in picture[0]:
+            yield Problem(file, first_line + text[: picture.start()].count("\n"), "alt")
     for offset, paragraph in paragraphs(text):
         line = first_line + offset - 1
-        without_code = re.sub(r"`[^`]*`|\$[^$]+\$|https?://\S+", "", paragraph)
-        if re.search(r"!\[\s*\]\(|<img(?![^>]*\balt=\")", paragraph) and not is_exempt("alt", paragraph):
+        without_code = re.sub(r"`[^`]*`|\$[^$\u4e00-\u9fff]+\$|https?://\S+", "", paragraph)
+        if re.search(r"!\[\s*\]\(|<img(?![^>]*\balt=[\"'][^\"'])", paragraph) and not is_exempt("alt", paragraph):
             yield Problem(file, line, "alt")
         for word, better in avoid.items():
             if word in without_code and not is_exempt("terms", paragraph):
@@ -96,7 +105,7 @@ def check_notebook(file: Path, avoid: dict[str, str], address: str) -> Iterator[
         source = "".join(cell["source"])
         # the line in the file where the cell's source begins, so that an editor can jump to it
         first = json.dumps(cell["source"][0], ensure_ascii=False) if cell["source"] else ""
-        position = next((i for i in range(position, len(raw_lines)) if first in raw_lines[i]), position)
+        position = next((i for i in range(position + 1, len(raw_lines)) if first in raw_lines[i]), position)
         line = position + 1
         if cell["cell_type"] == "markdown":
             yield from check_prose(file, source, avoid, line)
@@ -111,7 +120,7 @@ def check_notebook(file: Path, avoid: dict[str, str], address: str) -> Iterator[
                 if output.get("name") == "stderr" and not is_exempt("stderr", source):
                     yield Problem(file, line, "stderr", "".join(output["text"]).strip()[:80])
                 metadata = output.get("metadata", {}).get("image/png", {})
-                if "image/png" in output.get("data", {}) and "alt" not in metadata and not is_exempt("alt", source):
+                if "image/png" in output.get("data", {}) and not metadata.get("alt") and not is_exempt("alt", source):
                     yield Problem(file, line, "alt", "use course.figures.show(figure, alt)")
     if counts != list(range(1, len(counts) + 1)):
         yield Problem(file, 1, "order")
@@ -130,7 +139,7 @@ def check_all() -> list[Problem]:
     listed = subprocess.run(
         ["git", "-c", "core.quotePath=false", "ls-files", "--cached", "--others", "--exclude-standard"],
         capture_output=True,
-        text=True,
+        encoding="utf8",
         check=True,
     )
     glossary = tomllib.loads(Path("book/data/glossary.toml").read_text(encoding="utf8"))

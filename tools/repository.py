@@ -4,7 +4,7 @@ import re
 import sys
 from pathlib import Path
 
-ADDRESS = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+")
+ADDRESS = re.compile(r"https://github\.com/[\w-]+/[\w.-]*[\w-](?<!\.git)")
 
 
 def current_address() -> str:
@@ -26,13 +26,14 @@ def write_address(new: str) -> list[Path]:
     old = current_address()
     colab = "https://colab.research.google.com/github/"
     old_colab, new_colab = (address.replace("https://github.com/", colab) for address in (old, new))
-    files = [Path("_config.yml"), Path("CITATION.cff"), *Path().glob("README*.md"), *Path("notebooks").glob("*.ipynb")]
+    # _config.yml, which knows the old address, comes last: an interrupted change can be made again
+    files = [*Path("notebooks").glob("*.ipynb"), *Path().glob("README*.md"), Path("CITATION.cff"), Path("_config.yml")]
     changed = []
     for file in files:
         text = file.read_text(encoding="utf8")
         fresh = text.replace(old, new).replace(old_colab, new_colab)
         if fresh != text:
-            file.write_text(fresh, encoding="utf8")
+            file.write_text(fresh, encoding="utf8", newline="\n")
             changed.append(file)
     return changed
 

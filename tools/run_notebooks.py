@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 
 def notebook_files(arguments: list[str]) -> list[Path]:
@@ -15,6 +15,9 @@ def notebook_files(arguments: list[str]) -> list[Path]:
     for argument in arguments or ["notebooks"]:
         path = Path(argument)
         files += sorted(path.glob("*.ipynb")) if path.is_dir() else [path]
+    missing = [str(file) for file in files if not file.is_file()]
+    if missing or not files:
+        sys.exit(f"No such notebook: {', '.join(missing or arguments)}")
     return files
 
 
@@ -35,10 +38,10 @@ def execute(path: Path, seed: int | None = None) -> nbformat.NotebookNode:
     environment = os.environ if seed is None else os.environ | {"COURSE_SEED": str(seed)}
     try:
         client.execute(env=dict(environment))
-    except CellExecutionError as error:
-        has_error = [any(o.output_type == "error" for o in cell.get("outputs", [])) for cell in notebook.cells]
-        failed = has_error.index(True) + 1
-        sys.exit(f"{path}, cell {failed}: {error}")
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        # the cell that failed is the last one that was started
+        number = max(n for n, cell in enumerate(notebook.cells, 1) if cell.get("execution_count") or n == 1)
+        sys.exit(f"{path}, cell {number}: {error}")
     return notebook
 
 

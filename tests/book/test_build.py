@@ -15,7 +15,7 @@ PAGE = "_build/html/book/05-project.html"
 
 def build(project):
     command = [Path(sys.executable).parent / "jupyter-book", "build", ".", "-n", "-W", "--keep-going"]
-    return subprocess.run(command, cwd=project, capture_output=True, text=True)
+    return subprocess.run(command, cwd=project, capture_output=True, encoding="utf8")
 
 
 def plain(result):
@@ -122,7 +122,7 @@ def test_every_claim_is_on_the_fact_check_page(built):
 
 
 def test_run_records_say_what_no_gpu_has_run(built):
-    devices = [json.loads(p.read_text())["device"] for p in (built / "book/data/runs").glob("*.json")]
+    devices = [json.loads(p.read_text(encoding="utf8"))["device"] for p in (built / "book/data/runs").glob("*.json")]
     html = page(built, "_build/html/book/run-records.html")
     assert "<code" in html
     assert ("还没有在GPU上跑过" in html) == ("cuda" not in devices)

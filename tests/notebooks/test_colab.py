@@ -51,12 +51,13 @@ def colab_python():
 def environment(tmp_path_factory):
     """Environment variables that send git to a copy of this checkout wherever the repository's address is asked for."""
     published = copy_project(tmp_path_factory.mktemp("published") / "repository")
-    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
     for command in (["init", "--quiet"], ["add", "--all"], [*identity, "commit", "--quiet", "--message=published"]):
         subprocess.run(["git", *command], cwd=published, check=True)
-    return os.environ | {
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return inherited | {
         "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": f"url.{published}.insteadOf",
+        "GIT_CONFIG_KEY_0": f"url.{published.as_posix()}.insteadOf",
         "GIT_CONFIG_VALUE_0": current_address(),
     }
 
@@ -67,7 +68,7 @@ def run_alone(notebook, folder, python, environment):
     subprocess.run(uninstall, check=True, capture_output=True)
     nbformat.write(notebook, folder / "alone.ipynb")
     command = [python, "-c", RUN, "alone.ipynb"]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf8")
 
 
 def torch_installed(python):

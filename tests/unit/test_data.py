@@ -18,6 +18,9 @@ FILES = {"set/file.txt": hashlib.sha256(CONTENT).hexdigest()}
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    monkeypatch.setenv(
+        "XDG_CACHE_HOME", str(tmp_path)
+    )  # should the line above be ignored, nothing of the user's suffers
     return tmp_path
 
 
@@ -129,8 +132,9 @@ def test_debian_package_is_downloaded_and_unpacked(cache, tmp_path_factory, monk
 def test_fashion_mnist_out_of_reach_names_the_ways_for_each_system(cache, monkeypatch):
     monkeypatch.setattr(torchvision.datasets.FashionMNIST, "mirrors", ["http://127.0.0.1:9/"])
     monkeypatch.setattr(data, "from_debian_package", lambda package, members: out_of_reach)
-    ways = r"(?s)Debian, Ubuntu: sudo apt-get install dataset-fashion-mnist.*macOS, Windows: download.*any system"
-    with pytest.raises(data.DataError, match=ways):
+    sources = "(?s)publisher: .*out_of_reach: "
+    ways = ".*Debian, Ubuntu: sudo apt-get install dataset-fashion-mnist.*macOS, Windows: download.*any system"
+    with pytest.raises(data.DataError, match=sources + ways):
         data.fashion_mnist(train=True)
 
 

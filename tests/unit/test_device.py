@@ -15,11 +15,24 @@ def test_unknown_device_is_refused_with_the_choice():
         pick_device("tpu")
 
 
-def test_seed_repeats_the_draw():
-    set_seed(3)
-    first = torch.rand(4)
-    set_seed(3)
-    assert torch.equal(first, torch.rand(4))
+def test_seed_repeats_the_draw_and_another_does_not():
+    draws = []
+    for seed in (3, 3, 4):
+        set_seed(seed)
+        draws.append(torch.rand(4))
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
+def test_best_device_comes_first(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pick_device().type == "cuda"
+
+
+def test_processor_with_bfloat16_uses_it(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    assert autocast_dtype(torch.device("cpu")) is torch.bfloat16
 
 
 def test_environment_overrides_the_seed(monkeypatch):

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -22,6 +23,13 @@ def known(monkeypatch):
         ("seven", 7.0, ["正确", "Right"]),
         ("seven", 8, ["不对", "得到 8，应为 7", "一周的天数", "got 8, expected 7", "days in a week"]),
         ("seven", "7", ["不对", "Not right"]),
+        ("seven", 7.001, ["不对", "Not right"]),
+        ("seven", np.int64(7), ["正确"]),
+        ("seven", torch.tensor(7), ["正确"]),
+        ("double", lambda x: x.mul_(2), ["正确"]),
+        ("double", lambda x: x.mul_(5) * 0 + 1, ["不对", "expected tensor([2.])"]),
+        ("double", lambda x: "x", ["不对"]),
+        ("double", lambda x: torch.cat([2 * x, 2 * x]), ["不对"]),
         ("seven", None, ["还没有作答", "Not answered yet"]),
         ("double", lambda x: x + x, ["正确", "Right"]),
         ("double", lambda x: x + 1, ["不对", "乘以二", "expected tensor([6.])"]),

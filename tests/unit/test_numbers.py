@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
@@ -21,6 +22,18 @@ def test_writes_what_myst_nb_reads(value):
     assert ours.outputs[0].metadata == theirs.outputs[0].metadata
     assert ours.outputs[0].data["text/plain"] == theirs.outputs[0].data["text/plain"]
     assert "name = " in ours.outputs[0].data["text/html"]
+
+
+def test_number_of_numpy_can_be_read_back():
+    with capture_output() as captured:
+        record("name", np.float64(0.5))
+    assert captured.outputs[0].data["text/plain"] == "0.5"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_was_not_measured_is_refused(value):
+    with pytest.raises(ValueError, match="is no measurement"):
+        record("name", value)
 
 
 def test_html_is_escaped():

@@ -97,16 +97,25 @@ def test_does_what_the_loop_written_out_does():
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("calls", [3, 9, 20], ids=["first epoch", "second epoch", "third epoch"])
-def test_interrupted_and_resumed_equals_never_interrupted(tmp_path, seed, calls):
+@pytest.mark.parametrize(
+    ("calls", "message"),
+    [
+        (3, "Interrupted in epoch 1 of 4: nothing is stored"),
+        (9, r"Interrupted in epoch 2 of 4: epochs 1 to 1 are in .*run\.pt"),
+        (20, r"Interrupted in epoch 3 of 4: epochs 1 to 2 are in .*run\.pt"),
+    ],
+    ids=["first epoch", "second epoch", "third epoch"],
+)
+def test_interrupted_and_resumed_equals_never_interrupted(tmp_path, seed, calls, message):
     untouched, whole = run(seed)
     checkpoint = tmp_path / "run.pt"
-    with pytest.raises(KeyboardInterrupt, match=r"Interrupted in epoch \d of 4: epochs 1 to \d are in .*run\.pt"):
+    with pytest.raises(KeyboardInterrupt, match=message):
         run(seed, loss=InterruptAfter(calls), checkpoint=checkpoint)
     resumed, history = run(seed, checkpoint=checkpoint)
     torch.testing.assert_close(resumed.state_dict(), untouched.state_dict(), rtol=0, atol=0)
     assert history.train_loss == whole.train_loss
     assert history.validation_accuracy == whole.validation_accuracy
+    assert history.seconds == sorted(history.seconds)
 
 
 def test_leaves_the_random_state_of_the_caller_alone():
@@ -138,14 +147,16 @@ def test_nan_is_named_and_the_last_good_epoch_kept(tmp_path):
     [
         ({"batch_size": 0}, ValueError, "between 1 and 203"),
         ({"batch_size": 204}, ValueError, "between 1 and 203"),
+        ({"epochs": 0}, ValueError, "at least 1"),
+        ({"checkpoint": "no/such/folder/run.pt"}, CheckpointError, "There is no folder no/such/folder"),
     ],
-    ids=["empty batch", "batch larger than the data"],
+    ids=["empty batch", "batch larger than the data", "no epoch", "no folder for the checkpoint"],
 )
 def test_bad_settings_are_refused(options, error, message):
     model = nn.Linear(5, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(error, match=message):
-        fit(model, two_clouds(), two_clouds(), optimizer=optimizer, epochs=1, **options)
+        fit(model, two_clouds(), two_clouds(), optimizer=optimizer, **{"epochs": 1, "batch_size": 8} | options)
 
 
 def test_checkpoint_of_another_run_is_refused(tmp_path):
@@ -153,6 +164,60 @@ def test_checkpoint_of_another_run_is_refused(tmp_path):
     run(seed=0, epochs=1, checkpoint=checkpoint)
     with pytest.raises(CheckpointError, match=r"belongs to a run with .*'seed': 0.*Delete it or name another"):
         run(seed=1, epochs=1, checkpoint=checkpoint)
+
+
+def test_damaged_checkpoint_is_named(tmp_path):
+    checkpoint = tmp_path / "run.pt"
+    checkpoint.write_bytes(b"half of it")
+    with pytest.raises(CheckpointError, match=r"run\.pt is damaged or holds another model"):
+        run(checkpoint=checkpoint)
+
+
+def test_nan_in_the_last_step_is_not_stored(tmp_path):
+    """The loss of every batch is finite, the weights after the last step are not."""
+    checkpoint = tmp_path / "run.pt"
+
+    class PoisonedAtTheEnd(torch.optim.SGD):
+        steps = 0
+
+        def step(self):
+            super().step()
+            self.steps += 1
+            if self.steps == 6:
+                with torch.no_grad():
+                    self.param_groups[0]["params"][0].fill_(float("nan"))
+
+    model = nn.Linear(5, 2)
+    optimizer = PoisonedAtTheEnd(model.parameters(), lr=0.1)
+    with pytest.raises(NonFiniteLossError, match="became nan in epoch 1"):
+        fit(model, two_clouds(), two_clouds(), optimizer=optimizer, epochs=1, batch_size=32, checkpoint=checkpoint)
+    assert not checkpoint.exists()
+
+
+def test_every_epoch_has_an_order_of_its_own_and_every_seed_too():
+    orders = {}
+    for seed in (0, 1):
+        seen = []
+        model = nn.Linear(1, 2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+        data = torch.arange(12.0)[:, None], torch.zeros(12, dtype=torch.long)
+
+        def note(x, seen=seen):
+            seen.extend(x.flatten().tolist())
+            return x
+
+        fit(model, data, data, optimizer=optimizer, epochs=2, batch_size=12, augment=note, seed=seed)
+        orders[seed] = seen[:12], seen[12:]
+        assert sorted(seen[:12]) == sorted(seen[12:]) == list(range(12))
+        assert seen[:12] != seen[12:]
+    assert orders[0] != orders[1]
+
+
+def test_predict_puts_batches_together_and_the_mode_back():
+    model = nn.Sequential(nn.Linear(5, 2), nn.Dropout(0.5)).train()
+    inputs = torch.randn(10, 5)
+    torch.testing.assert_close(training.predict(model, inputs, batch_size=3), model[0](inputs))
+    assert model.training
 
 
 def test_full_disk_leaves_the_previous_checkpoint_intact(tmp_path, monkeypatch):
@@ -166,7 +231,7 @@ def test_full_disk_leaves_the_previous_checkpoint_intact(tmp_path, monkeypatch):
         raise RuntimeError("PytorchStreamWriter failed writing file: file write failed")
 
     monkeypatch.setattr(torch, "save", no_room)
-    with pytest.raises(CheckpointError, match=r"Cannot write .*run\.pt: .*Make room"):
+    with pytest.raises(CheckpointError, match=r"Cannot write .*run\.pt \(is the disk full\?\): .*Make room"):
         run(checkpoint=checkpoint)
     assert checkpoint.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["run.pt"]
@@ -183,7 +248,19 @@ dist.init_process_group("gloo")
 torch.manual_seed(0)
 model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(5, 2))
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-history = training.fit(model, t.two_clouds(), t.two_clouds(51), optimizer=optimizer, epochs=2, batch_size=32)
+sizes = set()
+noise = []
+def augment(x):
+    sizes.add(len(x))
+    noise.append(torch.rand(1).item())
+    return x
+history = training.fit(
+    model, t.two_clouds(), t.two_clouds(51), optimizer=optimizer, epochs=2, batch_size=32, augment=augment
+)
+assert sizes == {16}, sizes
+draws = [None, None]
+dist.all_gather_object(draws, noise)
+assert draws[0] != draws[1]
 if dist.get_rank() == 0:
     torch.save({"model": model.module.state_dict(), "history": vars(history)}, sys.argv[2])
 dist.destroy_process_group()
@@ -203,6 +280,7 @@ def test_two_processes_equal_one(tmp_path):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     history = fit(model, two_clouds(), two_clouds(51), optimizer=optimizer, epochs=2, batch_size=32)
     torch.testing.assert_close(two["model"], model.state_dict())
+    assert two["history"]["train_loss"] == pytest.approx(history.train_loss, rel=1e-5)
     assert two["history"]["validation_loss"] == pytest.approx(history.validation_loss, rel=1e-5)
     assert two["history"]["validation_accuracy"] == pytest.approx(history.validation_accuracy)
 
