@@ -2,32 +2,12 @@
 
 import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from conftest import copy_project
+from conftest import build, plain
 
 NOTEBOOK = "notebooks/05b-image-classification.ipynb"
 PAGE = "_build/html/book/05-project.html"
-
-
-def build(project):
-    command = [Path(sys.executable).parent / "jupyter-book", "build", ".", "-n", "-W", "--keep-going"]
-    return subprocess.run(command, cwd=project, capture_output=True, encoding="utf8")
-
-
-def plain(result):
-    return re.sub(r"\x1b\[[0-9;]*m", "", result.stdout + result.stderr)
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    project = copy_project(tmp_path_factory.mktemp("built") / "课程 copy")
-    result = build(project)
-    assert result.returncode == 0, plain(result)
-    return project
 
 
 def edit(file, old, new):
@@ -87,9 +67,21 @@ def test_changed_claim_reaches_its_pages(copy_of_project):
         ("book/05-project.md", "{seeds}`05b-image-classification::", "{seeds}`05b-absent::", "no number 'cnn_"),
         ("book/05-project.md", "fig-05b-money", "fig-05b-nothing", "no figure named 'fig-05b-nothing'"),
         ("book/05-project.md", "```{claims}", "```{claim}", "claim"),
+        ("book/05-project.md", r"1-\frac{c}{m}.", r"1-\frac{准确率}{m}.", "Chinese inside a formula cannot be drawn"),
+        ("book/05-project.md", r"1-\frac{c}{m}.", r"\begin{matrix", "this formula cannot be drawn"),
         ("_toc.yml", "book/references", "book/absent", "absent"),
     ],
-    ids=["glue name", "shop figure", "citation", "number over seeds", "figure", "directive", "contents"],
+    ids=[
+        "glue name",
+        "shop figure",
+        "citation",
+        "number over seeds",
+        "figure",
+        "directive",
+        "Chinese in a formula",
+        "broken formula",
+        "contents",
+    ],
 )
 def test_what_is_missing_fails_the_build_and_is_named(copy_of_project, file, old, new, message):
     edit(copy_of_project / file, old, new)
@@ -114,6 +106,14 @@ def test_pictures_bring_their_words(built):
     pictures = re.findall(r"<img[^>]*_images/[^>]*>", html)
     assert len(pictures) >= 5
     assert all(re.search(r'alt="[^"]*[\u4e00-\u9fff]', picture) for picture in pictures)
+
+
+def test_formulas_are_drawn_and_can_be_read_aloud(built):
+    html = page(built)
+    formulas = re.findall(r'<(?:span|div) class="math notranslate">(.*?)</(?:span></span|div)>', html, re.S)
+    assert len(formulas) > 10
+    assert all("<svg" in formula and 'aria-hidden="true"' in formula and "<math" in formula for formula in formulas)
+    assert not re.search(r"<script[^>]*mathjax", html, re.I)
 
 
 def test_every_claim_is_on_the_fact_check_page(built):
