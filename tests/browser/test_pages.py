@@ -40,8 +40,11 @@ def pages(built):
 
 @pytest.fixture(scope="module")
 def server(html):
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=html)
-    handler.log_message = lambda *arguments: None
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    handler = functools.partial(Handler, directory=html)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -62,6 +65,17 @@ def test_every_page_opens_from_a_file_without_error_or_foreign_request(browser, 
         assert not wrong, (name, wrong)
         assert page.evaluate("document.documentElement.dataset.theme") == scheme
         page.close()
+
+
+def test_recorded_numbers_can_be_read_in_the_dark(browser, html):
+    """The theme puts HTML outputs on a light card in dark mode, and light text on it."""
+    page = browser.new_context(color_scheme="dark").new_page()
+    page.goto((html / "notebooks/05b-image-classification.html").as_uri())
+    backgrounds = page.eval_on_selector_all(
+        "div.cell_output div.text_html", "cards => cards.map(card => getComputedStyle(card).backgroundColor)"
+    )
+    assert backgrounds
+    assert set(backgrounds) == {"rgba(0, 0, 0, 0)"}
 
 
 def test_no_page_scrolls_sideways_on_a_phone(browser, html, pages):
