@@ -122,6 +122,7 @@ def fit(
     offset_s = history.seconds[-1] if history.seconds else 0.0
     start_s = time.perf_counter()
     devices = [inputs.device] if inputs.device.type == "cuda" else []
+    autocast = _autocast(inputs.device)
     try:
         for epoch in range(len(history.seconds), epochs):
             with torch.random.fork_rng(devices):
@@ -136,7 +137,7 @@ def fit(
                     batch = batch[rank::processes]
                     x = augment(inputs[batch]) if augment else inputs[batch]
                     optimizer.zero_grad(set_to_none=True)
-                    with _autocast(inputs.device):
+                    with autocast:
                         batch_loss = loss(model(x), targets[batch])
                     batch_loss.backward()
                     optimizer.step()

@@ -34,6 +34,12 @@ def read_table(env, name: str) -> dict:
     return tomllib.loads(path.read_text(encoding="utf8"))
 
 
+def read_run(env, file: Path) -> dict:
+    """Read one file of book/data/runs and have the page rebuilt when it changes."""
+    env.note_dependency(str(file))
+    return json.loads(file.read_text(encoding="utf8"))
+
+
 class TableDirective(SphinxDirective):
     """A directive whose content is Markdown made from a table."""
 
@@ -97,8 +103,7 @@ class RunRecords(TableDirective):
         files = sorted(Path(self.env.srcdir, "book", "data", "runs").glob("*.json"))
         notebooks: dict[str, list[dict]] = {}
         for file in files:
-            self.env.note_dependency(str(file))
-            run = json.loads(file.read_text(encoding="utf8"))
+            run = read_run(self.env, file)
             notebooks.setdefault(run["notebook"], []).append(run)
         for notebook, runs in notebooks.items():
             parts.append(f"**[](../notebooks/{notebook}.ipynb)**\n")
@@ -124,8 +129,7 @@ class SeedsRange(SphinxRole):
         notebook, _, rest = self.text.partition("::")
         name, _, spec = rest.partition(":")
         file = Path(self.env.srcdir, "book", "data", "runs", f"{notebook}.cpu.json")
-        self.env.note_dependency(str(file))
-        numbers = json.loads(file.read_text(encoding="utf8"))["numbers"] if file.exists() else {}
+        numbers = read_run(self.env, file)["numbers"] if file.exists() else {}
         if name not in numbers:
             return [], [self.inliner.reporter.error(f"{file.name} has no number {name!r}", line=self.lineno)]
         text = f"{min(numbers[name]):{spec}}到{max(numbers[name]):{spec}}"

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.repository import current_address
+from tools.repository import colab_address, current_address
 
 RULES = {
     "alt": "a picture needs words for readers who cannot see it",
@@ -129,8 +129,8 @@ def check_notebook(file: Path, avoid: dict[str, str], address: str) -> Iterator[
     head = "".join(cells[0]["source"]) if cells else ""
     if "数据" not in head or "许可" not in head:
         yield Problem(file, 1, "licence")
-    colab = address.replace("https://github.com/", "https://colab.research.google.com/github/")
-    if f"{colab}/blob/main/{file.as_posix()}" not in head or f'"git+{address}"' not in raw.replace('\\"', '"'):
+    link = f"{colab_address(address)}/blob/main/{file.as_posix()}"
+    if link not in head or f'"git+{address}"' not in raw.replace('\\"', '"'):
         yield Problem(file, 1, "colab")
 
 

@@ -15,6 +15,11 @@ def current_address() -> str:
     return line[1]
 
 
+def colab_address(address: str) -> str:
+    """Return where Colab shows the files of the repository."""
+    return address.replace("https://github.com/", "https://colab.research.google.com/github/")
+
+
 def write_address(new: str) -> list[Path]:
     """Replace the present address by `new` wherever it stands and return the files that changed.
 
@@ -24,14 +29,12 @@ def write_address(new: str) -> list[Path]:
     if not ADDRESS.fullmatch(new):
         raise ValueError(f"{new!r} is not of the form https://github.com/ACCOUNT/REPOSITORY.")
     old = current_address()
-    colab = "https://colab.research.google.com/github/"
-    old_colab, new_colab = (address.replace("https://github.com/", colab) for address in (old, new))
     # _config.yml, which knows the old address, comes last: an interrupted change can be made again
     files = [*Path("notebooks").glob("*.ipynb"), *Path().glob("README*.md"), Path("CITATION.cff"), Path("_config.yml")]
     changed = []
     for file in files:
         text = file.read_text(encoding="utf8")
-        fresh = text.replace(old, new).replace(old_colab, new_colab)
+        fresh = text.replace(old, new).replace(colab_address(old), colab_address(new))
         if fresh != text:
             file.write_text(fresh, encoding="utf8", newline="\n")
             changed.append(file)

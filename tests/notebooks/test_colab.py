@@ -15,6 +15,7 @@ import nbformat
 import pytest
 from conftest import ROOT, copy_project
 
+from tools.check_lock import locked_packages
 from tools.repository import current_address
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -31,8 +32,7 @@ NotebookClient(notebook, timeout=1800, kernel_name="python3").execute()
 def colab_python():
     """The interpreter of an environment like Colab's, made once and kept in _build/colab."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
-    lock = (ROOT / "requirements.txt").read_text(encoding="utf8")
-    pins = "\n".join(line for line in lock.splitlines() if not line.startswith("-e"))
+    pins = locked_packages(ROOT / "requirements.txt")
     key = hashlib.sha256((pins + repr(project["dependencies"])).encode()).hexdigest()[:12]
     folder = ROOT / "_build/colab" / key
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
