@@ -3,12 +3,16 @@
 import io
 
 import matplotlib.pyplot as plt
-from IPython.display import Image, display
+from IPython.display import display
 from matplotlib.figure import Figure
+
+SVG = "image/svg+xml"
 
 
 def show(figure: Figure, alt: str) -> None:
-    """Display `figure` as a PNG with alternative text in its metadata, then close it.
+    """Display `figure` as an SVG with alternative text in its metadata, then close it.
+
+    The same values give the same bytes. A figure of many thousand points wants `rasterized=True` where it plots them.
 
     Args:
         figure: the figure.
@@ -19,7 +23,7 @@ def show(figure: Figure, alt: str) -> None:
     """
     if not alt.strip():
         raise ValueError("show(figure, alt): say in words what the figure shows.")
-    png = io.BytesIO()
-    figure.savefig(png, format="png")
-    display(Image(png.getvalue(), alt=alt, width=round(figure.get_figwidth() * 100)))
+    svg = io.StringIO()
+    figure.savefig(svg, format="svg", metadata={"Date": None})
+    display({SVG: svg.getvalue(), "text/plain": alt}, raw=True, metadata={SVG: {"alt": alt}})
     plt.close(figure)

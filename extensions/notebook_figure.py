@@ -5,12 +5,11 @@ A caption of the page's own; without one, the notebook's.
 ```
 """
 
-import hashlib
-from base64 import b64decode
 from pathlib import Path
 
 import nbformat
 from docutils import nodes
+from pictures import SVG, figure_picture
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -28,22 +27,16 @@ class NotebookFigure(SphinxDirective):
         self.env.note_dependency(str(path))
         for cell in nbformat.read(path, as_version=4).cells:
             figure = cell.metadata.get("mystnb", {}).get("figure", {})
-            output = next((o for o in cell.get("outputs", []) if "image/png" in o.get("data", {})), None)
+            output = next((o for o in cell.get("outputs", []) if SVG in o.get("data", {})), None)
             if figure.get("name") == name and output:
                 break
         else:
             raise self.error(f"the notebook {notebook!r} holds no figure named {name!r}")
-        picture = b64decode(output.data["image/png"])
-        file = Path(self.env.mystnb_config.output_folder, f"{hashlib.sha256(picture).hexdigest()}.png")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(picture)
-        metadata = output.metadata.get("image/png", {})
-        if not {"alt", "width"} <= set(metadata):
+        picture = figure_picture(output)
+        if not picture["alt"]:
             raise self.error(f"the figure {name!r} has no words: use course.figures.show")
-        image = nodes.image(uri=f"/{file.relative_to(source).as_posix()}", alt=metadata["alt"])
-        image["width"] = f"{metadata['width']}px"
         inline, messages = self.parse_inline("\n".join(self.content) or figure.get("caption", ""))
-        return [nodes.figure("", image, nodes.caption("", "", *inline)), *messages]
+        return [nodes.figure("", picture, nodes.caption("", "", *inline)), *messages]
 
 
 def setup(app: Sphinx) -> dict:

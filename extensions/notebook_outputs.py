@@ -1,11 +1,13 @@
-"""Stored outputs: an error in them fails the build, and a picture brings its alternative text to the page."""
+"""A notebook's cells: a stored error fails the build, a figure brings its words, a fold says what it is."""
 
 import hashlib
-from base64 import b64decode
+from html import escape
 from pathlib import PurePosixPath
 
 import nbformat
 from docutils.nodes import document, image
+from myst_nb.sphinx_ import HideCodeCellNode, depart_HideCellInput
+from pictures import SVG, figure_picture
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
@@ -16,18 +18,27 @@ def read_outputs(app: Sphinx, doctree: document) -> None:
     path = app.env.doc2path(app.env.docname)
     if not path.endswith(".ipynb"):
         return
-    alt_of_file = {}  # myst-nb names a picture's file by the SHA-256 of its bytes
+    pictures = {}  # myst-nb names a picture's file by the SHA-256 of its bytes
     for number, cell in enumerate(nbformat.read(path, as_version=4).cells, start=1):
         for output in cell.get("outputs", []):
             if output.output_type == "error" and "raises-exception" not in cell.metadata.get("tags", []):
                 logger.warning("cell %d ended in %s: %s", number, output.ename, output.evalue, location=app.env.docname)
-            alt = output.get("metadata", {}).get("image/png", {}).get("alt")
-            if alt:
-                alt_of_file[hashlib.sha256(b64decode(output.data["image/png"])).hexdigest()] = alt
-    for node in doctree.findall(image):
-        node["alt"] = node.get("alt") or alt_of_file.get(PurePosixPath(node["uri"]).stem, "")
+            if SVG in output.get("data", {}):
+                pictures[hashlib.sha256(output.data[SVG].rstrip("\n").encode()).hexdigest()] = output
+    for node in list(doctree.findall(image)):
+        if output := pictures.get(PurePosixPath(node["uri"]).stem):
+            node.replace_self(figure_picture(output))
+
+
+def visit_folded(self, node: HideCodeCellNode) -> None:
+    """As myst-nb has it, without the English words that hide the fold's own from screen readers."""
+    self.body.append(f'<details class="admonition hide {" ".join(node["classes"])}">\n<summary>\n')
+    for state, words in (("collapsed", node["prompt_show"]), ("expanded", node["prompt_hide"])):
+        self.body.append(f'<p class="{state} admonition-title">{escape(words)}</p>\n')
+    self.body.append("</summary>\n")
 
 
 def setup(app: Sphinx) -> dict:
+    app.add_node(HideCodeCellNode, override=True, html=(visit_folded, depart_HideCellInput))
     app.connect("doctree-read", read_outputs)
     return {"parallel_read_safe": True}

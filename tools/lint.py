@@ -119,8 +119,9 @@ def check_notebook(file: Path, avoid: dict[str, str], address: str) -> Iterator[
             for output in cell["outputs"]:
                 if output.get("name") == "stderr" and not is_exempt("stderr", source):
                     yield Problem(file, line, "stderr", "".join(output["text"]).strip()[:80])
-                metadata = output.get("metadata", {}).get("image/png", {})
-                if "image/png" in output.get("data", {}) and not metadata.get("alt") and not is_exempt("alt", source):
+                pictures = [mime for mime in output.get("data", {}) if mime.startswith("image/")]
+                words = [output.get("metadata", {}).get(mime, {}).get("alt") for mime in pictures]
+                if not all(words) and not is_exempt("alt", source):
                     yield Problem(file, line, "alt", "use course.figures.show(figure, alt)")
     if counts != list(range(1, len(counts) + 1)):
         yield Problem(file, 1, "order")

@@ -18,8 +18,8 @@ def test_picture_carries_its_words_and_is_closed():
     axis.plot([1, 2])
     with capture_output() as captured:
         show(figure, alt="一条上升的线")
-    assert captured.outputs[0].metadata["image/png"]["alt"] == "一条上升的线"
-    assert captured.outputs[0].data["image/png"]
+    assert captured.outputs[0].metadata["image/svg+xml"]["alt"] == "一条上升的线"
+    assert captured.outputs[0].data["image/svg+xml"]
     assert not plt.get_fignums()
 
 

@@ -1,0 +1,61 @@
+"""SVG pictures for light and dark pages: one drawing, two files, no script.
+
+Figures and diagrams are drawn in the colours of LIGHT. For a dark page the same drawing is written a second time with
+each of them exchanged, and the style sheet shows the one that suits. Any other colour stays: a photograph, the cells
+of a heat map, text in plain black or white upon them.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+
+from docutils import nodes
+from nbformat import NotebookNode
+from sphinx.application import Sphinx
+
+SVG = "image/svg+xml"
+# light: dark. The accents are Okabe and Ito's, safe for colour-blind readers; blue is lighter where the page is dark.
+COLORS = {
+    "#fefefe": "#14181d",  # paper
+    "#1f2329": "#dce1e7",  # ink
+    "#57606b": "#a3adb8",  # quiet ink
+    "#dfe3e8": "#39424d",  # lines
+    "#eef3f8": "#1f2a36",  # fill
+    "#0072b2": "#58a9dd",  # blue
+    "#d55e00": "#e8803a",  # vermilion
+    "#009e73": "#2fb890",  # green
+}
+
+
+class two_mode_svg(nodes.General, nodes.Element):
+    """A drawing: `svg` its source in light colours, `alt` its words."""
+
+
+def figure_picture(output: NotebookNode) -> two_mode_svg:
+    """Turn a stored figure of `course.figures.show` into a drawing; Matplotlib counts in points."""
+    alt = output.metadata.get(SVG, {}).get("alt", "")
+    return two_mode_svg("", svg=output.data[SVG], alt=alt, scale=4 / 3)
+
+
+def darken(svg: str) -> str:
+    """Exchange every colour of the light page for its partner."""
+    return re.sub("|".join(COLORS), lambda color: COLORS[color[0].lower()], svg, flags=re.IGNORECASE)
+
+
+def visit_html(self, node: two_mode_svg) -> None:
+    _, _, width, height = (float(number) for number in re.search(r'viewBox="([^"]+)"', node["svg"])[1].split())
+    folder = Path(self.builder.outdir, self.builder.imagedir)
+    folder.mkdir(parents=True, exist_ok=True)
+    for mode, svg in (("light", node["svg"]), ("dark", darken(node["svg"]))):
+        name = f"{hashlib.sha256(svg.encode()).hexdigest()[:16]}.svg"
+        (folder / name).write_text(svg, encoding="utf8")
+        attributes = {"src": f"{self.builder.imgpath}/{name}", "alt": node["alt"], "loading": "lazy"}
+        scale = node.get("scale", 1)
+        size = {"width": round(width * scale), "height": round(height * scale)}
+        self.body.append(self.emptytag(node, "img", "", CLASS=f"dark-light {mode}-page", **attributes, **size))
+    raise nodes.SkipNode
+
+
+def setup(app: Sphinx) -> dict:
+    app.add_node(two_mode_svg, html=(visit_html, None))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
