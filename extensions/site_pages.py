@@ -1,0 +1,74 @@
+"""The pages that no chapter is: search, and what is shown where nothing is.
+
+Search looks for the reader's words themselves in the text of every section, so it finds any Chinese word without
+knowing where one ends, and it needs no server: the text is a script that only the search page loads.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+UNREAD = re.compile(r'<(svg|script|style)\b.*?</\1>|<a class="headerlink".*?</a>', re.DOTALL)
+
+
+class Sections(HTMLParser):
+    """Collect (id, heading, text) of every section of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[list[str]] = []
+        self.open: list[list[str]] = []
+        self.in_heading = False
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag == "section":
+            self.open.append([dict(attributes).get("id") or "", "", ""])
+            self.found.append(self.open[-1])
+        self.in_heading = self.in_heading or bool(re.fullmatch("h[1-6]", tag))
+        if tag == "img" and self.open and "dark-page" not in (dict(attributes).get("class") or ""):
+            self.handle_data(dict(attributes).get("alt") or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "section":
+            self.open.pop()
+        if re.fullmatch("h[1-6]", tag):
+            self.in_heading = False
+        elif tag in ("p", "li", "td", "th", "pre", "dt", "dd", "figcaption"):
+            self.handle_data(" ")
+
+    def handle_data(self, data: str) -> None:
+        if self.open:
+            self.open[-1][1 if self.in_heading else 2] += data
+
+
+def read_sections(html: str) -> list[list[str]]:
+    """Return [id, heading, text] of every section of a built page, white space squeezed."""
+    parser = Sections()
+    article = re.search(r"<article\b.*?</article>", html, re.DOTALL)
+    parser.feed(UNREAD.sub("", article[0]) if article else "")
+    return [[" ".join(part.replace("\u2060", "").split()) for part in section] for section in parser.found]
+
+
+def collect_pages(app: Sphinx) -> Iterator[tuple[str, dict, str]]:
+    """Write the text of the whole book for the search page; the pages of the chapters stand by now."""
+    if app.builder.name != "html":
+        return
+    books = []
+    for name in sorted(app.env.found_docs):
+        file = Path(app.outdir, f"{name}.html")
+        if file.exists():
+            books += [[f"{name}.html", *section] for section in read_sections(file.read_text(encoding="utf8"))]
+    text = json.dumps(books, ensure_ascii=False, separators=(",", ":"))
+    Path(app.outdir, "search-texts.js").write_text(f"const sections = {text};\n", encoding="utf8")
+    yield "search", {}, "search.html"
+    yield "404", {"home": app.config.html_baseurl}, "404.html"
+
+
+def setup(app: Sphinx) -> dict:
+    app.connect("builder-inited", lambda app: setattr(app.builder, "search", False))  # Sphinx's own finds no Chinese
+    app.connect("html-collect-pages", collect_pages)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
