@@ -5,7 +5,7 @@ BIN := .venv/bin
 NOTEBOOKS ?= notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lint lab serve robust notebooks records bench lock repository clean
+.PHONY: help book pdf zip test lint lab serve robust notebooks records bench lock repository clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -21,6 +21,12 @@ help:  ## this list
 book: .venv/installed  ## build the book from the stored outputs
 	$(BIN)/jupyter-book build . -n -W --keep-going
 	@echo "The book: _build/html/index.html"
+
+pdf: .venv/installed  ## print the whole book as one PDF; needs Chromium or Chrome
+	$(BIN)/python -m tools.pdf
+
+zip: book  ## pack the built book for a classroom without a network
+	$(BIN)/python -m tools.archive
 
 test: .venv/installed  ## prove everything: library, notebooks, book, the Colab path
 	$(BIN)/python -m pytest --nbval tests notebooks

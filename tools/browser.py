@@ -1,0 +1,20 @@
+"""The reader's own Chromium, for printing the book and for looking at its pages in the tests."""
+
+import shutil
+
+from playwright.sync_api import Browser, Playwright
+
+NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
+# --no-sandbox: containers run as root; the others keep the browser from calling home
+QUIET = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+QUIET += " --disable-component-update --disable-sync"
+
+
+def find_browser() -> str | None:
+    """Return the path of an installed Chromium or Chrome."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def launch(playwright: Playwright) -> Browser:
+    """Start the installed browser, without a window."""
+    return playwright.chromium.launch(executable_path=find_browser(), args=QUIET.split())
