@@ -1,10 +1,17 @@
+import functools
+import http.server
+import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import sync_playwright
+
+from tools.browser import find_browser, launch
 
 ROOT = Path(__file__).parent.parent
 
@@ -41,3 +48,38 @@ def built(tmp_path_factory):
     result = build(project)
     assert result.returncode == 0, plain(result)
     return project
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A real browser. Without one the tests are skipped with a sentence; in CI they never are."""
+    if find_browser() is None and not os.environ.get("COURSE_BROWSER_REQUIRED"):
+        pytest.skip("no Chromium here: apt-get install chromium, or install Chrome, to run the browser tests")
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def html(built):
+    return built / "_build/html"
+
+
+@pytest.fixture(scope="session")
+def pages(built):
+    contents = (built / "_toc.yml").read_text(encoding="utf8")
+    return ["index", *re.findall(r"file: (\S+)", contents)]
+
+
+@pytest.fixture(scope="session")
+def server(html):
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    handler = functools.partial(Handler, directory=html)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()

@@ -46,7 +46,7 @@ def test_changed_number_reaches_a_distant_page(copy_of_project):
     (copy_of_project / NOTEBOOK).write_text(json.dumps(notebook), encoding="utf8")
     result = build(copy_of_project)
     assert result.returncode == 0, plain(result)
-    assert "0 added, 3 changed, 0 removed" in plain(result)  # the notebook and the two pages that draw on it
+    assert "0 added, 4 changed, 0 removed" in plain(result)  # the notebook and the three pages that draw on it
     assert "12.3%" in page(copy_of_project, "_build/html/book/references.html")
 
 

@@ -1,0 +1,107 @@
+"""One small style sheet for every page, and scripts that wait until the text is there.
+
+The theme brings half a megabyte of style, for parts that this book does not have, and 2,000 icons. `book.css` keeps the
+rules whose classes occur in the pages or scripts, and a font of the icons that those rules name.
+"""
+
+import io
+import logging
+import re
+from base64 import b64encode
+from pathlib import Path
+
+import tinycss2
+from fontTools.subset import Options, Subsetter
+from fontTools.ttLib import TTFont
+from sphinx.application import Sphinx
+
+logging.getLogger("fontTools").setLevel(logging.WARNING)  # it reports every table of a font
+# In the order in which the pages would load them; our own last, from the source, so that a change in it alone counts.
+STYLES = [
+    *["basic.css", "styles/pydata-sphinx-theme.css", "pygments.css", "styles/sphinx-book-theme.css"],
+    *["togglebutton.css", "copybutton.css", "mystnb.*.css", "sphinx-design.min.css"],
+]
+OWN_STYLE = Path(__file__).parent.parent / "book" / "_static" / "course.css"
+NAME = re.compile(r"[.#](-?[A-Za-z_][\w-]*)")
+FONT = re.compile(r"url\([^)]*/([\w-]+)\.woff2\)[^,]*,url\([^)]*\.ttf\) format\(\"truetype\"\)")
+
+
+def keep_used(rules: list[tinycss2.ast.Node], words: set[str]) -> str:
+    """Serialise the rules, without the selectors whose classes or ids occur nowhere."""
+    kept = []
+    for rule in rules:
+        if rule.type == "at-rule" and rule.lower_at_keyword in ("media", "supports"):
+            inner = keep_used(tinycss2.parse_rule_list(rule.content, True, True), words)
+            if inner:
+                kept.append(f"@{rule.at_keyword}{tinycss2.serialize(rule.prelude)}{{{inner}}}")
+        elif rule.type == "qualified-rule":
+            selectors = split_selectors(rule.prelude)
+            used = [selector for selector in selectors if names(selector) <= words]
+            if used:
+                kept.append(f"{','.join(used)}{{{tinycss2.serialize(rule.content)}}}")
+        else:
+            kept.append(rule.serialize())
+    return "\n".join(kept)
+
+
+def split_selectors(prelude: list[tinycss2.ast.Node]) -> list[str]:
+    """Split a rule's prelude at its commas; commas inside :is(…) are not among its tokens."""
+    parts: list[list[tinycss2.ast.Node]] = [[]]
+    for token in prelude:
+        if token == ",":
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return [tinycss2.serialize(part).strip() for part in parts]
+
+
+def names(selector: str) -> set[str]:
+    """Return the classes and ids that a selector asks for; what stands in :not(…) or :is(…) need not occur."""
+    while (plain := re.sub(r"\([^()]*\)|\[[^\]]*\]", "", selector)) != selector:
+        selector = plain
+    return set(NAME.findall(selector.replace("\\", "")))
+
+
+def icon_font(file: Path, icons: list[str]) -> str:
+    """Return the few icons of a font as a data address."""
+    font = TTFont(file)
+    subsetter = Subsetter(Options(layout_features=[], name_IDs=[], notdef_outline=False))
+    subsetter.populate(text="".join(icons))
+    subsetter.subset(font)
+    data = io.BytesIO()
+    font.save(data)
+    return f'url("data:font/ttf;base64,{b64encode(data.getvalue()).decode()}") format("truetype")'
+
+
+def write_style_sheet(app: Sphinx, exception: Exception | None) -> None:
+    if exception or app.builder.format != "html":
+        return
+    static = Path(app.outdir, "_static")
+    sources = [file for pattern in STYLES for file in sorted(static.glob(pattern))] + [OWN_STYLE]
+    scripts = [file for file in static.rglob("*.js") if file.name not in ("bootstrap.js", "fontawesome.js")]
+    pages_and_scripts = [*Path(app.outdir).rglob("*.html"), *scripts]
+    words = {word for file in pages_and_scripts for word in re.findall(r"[\w-]+", file.read_text(encoding="utf8"))}
+    css = "\n".join(
+        keep_used(tinycss2.parse_stylesheet(source.read_text(encoding="utf8"), True, True), words) for source in sources
+    )
+    icons = re.findall("[\ue000-\uf8ff]", css)  # private characters
+    fonts = static / "vendor" / "fontawesome" / "webfonts"
+    css = FONT.sub(lambda found: icon_font(fonts / f"{found[1]}.ttf", icons), css)
+    (static / "book.css").write_text(css, encoding="utf8")
+
+
+def lighten(app: Sphinx, pagename: str, templatename: str, context: dict, doctree: object) -> None:
+    """Leave to book.css what it holds, and let no script hold up the page."""
+    held = [*STYLES, OWN_STYLE.name]
+    context["css_files"] = [
+        file for file in context["css_files"] if not any(Path(str(file.filename)).match(style) for style in held)
+    ]
+    for script in context["script_files"]:
+        if script.filename and "documentation_options" not in str(script.filename):  # the page's own lines ask for it
+            script.attributes["defer"] = "defer"
+
+
+def setup(app: Sphinx) -> dict:
+    app.connect("html-page-context", lighten, priority=900)
+    app.connect("build-finished", write_style_sheet, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
