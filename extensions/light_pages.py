@@ -16,12 +16,18 @@ from fontTools.ttLib import TTFont
 from sphinx.application import Sphinx
 
 logging.getLogger("fontTools").setLevel(logging.WARNING)  # it reports every table of a font
-# In the order in which the pages would load them; our own last, from the source, so that a change in it alone counts.
+# In the order in which the pages would load them.
 STYLES = [
-    *["basic.css", "styles/pydata-sphinx-theme.css", "pygments.css", "styles/sphinx-book-theme.css"],
-    *["togglebutton.css", "copybutton.css", "mystnb.*.css", "sphinx-design.min.css"],
+    "basic.css",
+    "styles/pydata-sphinx-theme.css",
+    "pygments.css",
+    "styles/sphinx-book-theme.css",
+    "togglebutton.css",
+    "copybutton.css",
+    "mystnb.*.css",
+    "sphinx-design.min.css",
 ]
-OWN_STYLE = Path(__file__).parent.parent / "book" / "_static" / "course.css"
+OWN_STYLE = "book/_static/course.css"
 NAME = re.compile(r"[.#](-?[A-Za-z_][\w-]*)")
 FONT = re.compile(r"url\([^)]*/([\w-]+)\.woff2\)[^,]*,url\([^)]*\.ttf\) format\(\"truetype\"\)")
 
@@ -31,12 +37,10 @@ def keep_used(rules: list[tinycss2.ast.Node], words: set[str]) -> str:
     kept = []
     for rule in rules:
         if rule.type == "at-rule" and rule.lower_at_keyword in ("media", "supports"):
-            inner = keep_used(tinycss2.parse_rule_list(rule.content, True, True), words)
-            if inner:
-                kept.append(f"@{rule.at_keyword}{tinycss2.serialize(rule.prelude)}{{{inner}}}")
+            inner = tinycss2.parse_rule_list(rule.content, skip_comments=True, skip_whitespace=True)
+            kept.append(f"@{rule.at_keyword}{tinycss2.serialize(rule.prelude)}{{{keep_used(inner, words)}}}")
         elif rule.type == "qualified-rule":
-            selectors = split_selectors(rule.prelude)
-            used = [selector for selector in selectors if names(selector) <= words]
+            used = [selector for selector in split_selectors(rule.prelude) if names(selector) <= words]
             if used:
                 kept.append(f"{','.join(used)}{{{tinycss2.serialize(rule.content)}}}")
         else:
@@ -77,14 +81,14 @@ def write_style_sheet(app: Sphinx, exception: Exception | None) -> None:
     if exception or app.builder.format != "html":
         return
     static = Path(app.outdir, "_static")
-    sources = [file for pattern in STYLES for file in sorted(static.glob(pattern))] + [OWN_STYLE]
+    sources = [file for pattern in STYLES for file in sorted(static.glob(pattern))]
+    sources.append(Path(app.srcdir, OWN_STYLE))  # not its copy, which a change in it alone does not renew
     scripts = [file for file in static.rglob("*.js") if file.name not in ("bootstrap.js", "fontawesome.js")]
     pages_and_scripts = [*Path(app.outdir).rglob("*.html"), *scripts]
     words = {word for file in pages_and_scripts for word in re.findall(r"[\w-]+", file.read_text(encoding="utf8"))}
-    css = "\n".join(
-        keep_used(tinycss2.parse_stylesheet(source.read_text(encoding="utf8"), True, True), words) for source in sources
-    )
-    icons = re.findall("[\ue000-\uf8ff]", css)  # private characters
+    css = "\n".join(source.read_text(encoding="utf8") for source in sources)
+    css = keep_used(tinycss2.parse_stylesheet(css, skip_comments=True, skip_whitespace=True), words)
+    icons = re.findall("[\ue000-\uf8ff]", css)  # characters for private use
     fonts = static / "vendor" / "fontawesome" / "webfonts"
     css = FONT.sub(lambda found: icon_font(fonts / f"{found[1]}.ttf", icons), css)
     (static / "book.css").write_text(css, encoding="utf8")
@@ -92,7 +96,7 @@ def write_style_sheet(app: Sphinx, exception: Exception | None) -> None:
 
 def lighten(app: Sphinx, pagename: str, templatename: str, context: dict, doctree: object) -> None:
     """Leave to book.css what it holds, and let no script hold up the page."""
-    held = [*STYLES, OWN_STYLE.name]
+    held = [*STYLES, Path(OWN_STYLE).name]
     context["css_files"] = [
         file for file in context["css_files"] if not any(Path(str(file.filename)).match(style) for style in held)
     ]

@@ -1,6 +1,8 @@
 """A notebook's cells: a stored error fails the build, a figure brings its words, a fold says what it is."""
 
 import hashlib
+import os
+from base64 import b64decode
 from html import escape
 from pathlib import PurePosixPath
 
@@ -23,11 +25,20 @@ def read_outputs(app: Sphinx, doctree: document) -> None:
         for output in cell.get("outputs", []):
             if output.output_type == "error" and "raises-exception" not in cell.metadata.get("tags", []):
                 logger.warning("cell %d ended in %s: %s", number, output.ename, output.evalue, location=app.env.docname)
-            if SVG in output.get("data", {}):
-                pictures[hashlib.sha256(output.data[SVG].rstrip("\n").encode()).hexdigest()] = output
+            for mime, content in output.get("data", {}).items():
+                if mime.startswith("image/"):
+                    pictures[hashlib.sha256(as_bytes(mime, content)).hexdigest()] = mime, output
     for node in list(doctree.findall(image)):
-        if output := pictures.get(PurePosixPath(node["uri"]).stem):
+        mime, output = pictures.get(PurePosixPath(node["uri"]).stem, (None, None))
+        if mime == SVG:
             node.replace_self(figure_picture(output))
+        elif mime:
+            node["alt"] = node.get("alt") or output.metadata.get(mime, {}).get("alt", "")
+
+
+def as_bytes(mime: str, content: str) -> bytes:
+    """Return a stored picture as myst-nb writes it."""
+    return os.linesep.join(content.splitlines()).encode() if mime == SVG else b64decode(content)
 
 
 def visit_folded(self, node: HideCodeCellNode) -> None:
