@@ -1,7 +1,7 @@
 """One small style sheet for every page, and scripts that wait until the text is there.
 
 The theme brings half a megabyte of style, for parts that this book does not have, and 2,000 icons. `book.css` keeps the
-rules whose classes occur in the pages or scripts, and a font of the icons that those rules name.
+rules whose classes occur in the pages or scripts, the properties that those rules use, a font of the icons they name.
 """
 
 import io
@@ -28,6 +28,16 @@ STYLES = [
     "sphinx-design.min.css",
 ]
 OWN_STYLE = "book/_static/course.css"
+# Scripts, and what on a page asks for them: the first three serve Sphinx's own search, which the book does not use.
+ASKED_FOR_BY = {
+    "doctools.js": None,
+    "sphinx_highlight.js": None,
+    "translations.js": None,
+    "clipboard.min.js": 'class="highlight',
+    "copybutton.js": 'class="highlight',
+    "design-tabs.js": "sd-tab-",
+    "togglebutton.js": "toggle",
+}
 NAME = re.compile(r"[.#](-?[A-Za-z_][\w-]*)")
 FONT = re.compile(r"url\([^)]*/([\w-]+)\.woff2\)[^,]*,url\([^)]*\.ttf\) format\(\"truetype\"\)")
 
@@ -88,6 +98,8 @@ def write_style_sheet(app: Sphinx, exception: Exception | None) -> None:
     words = {word for file in pages_and_scripts for word in re.findall(r"[\w-]+", file.read_text(encoding="utf8"))}
     css = "\n".join(source.read_text(encoding="utf8") for source in sources)
     css = keep_used(tinycss2.parse_stylesheet(css, skip_comments=True, skip_whitespace=True), words)
+    used = set(re.findall(r"var\(\s*(--[\w-]+)", css))
+    css = re.sub(r"(--[\w-]+):[^;{}\"']*;", lambda property: property[0] if property[1] in used else "", css)
     icons = re.findall("[\ue000-\uf8ff]", css)  # characters for private use
     fonts = static / "vendor" / "fontawesome" / "webfonts"
     css = FONT.sub(lambda found: icon_font(fonts / f"{found[1]}.ttf", icons), css)
@@ -95,14 +107,19 @@ def write_style_sheet(app: Sphinx, exception: Exception | None) -> None:
 
 
 def lighten(app: Sphinx, pagename: str, templatename: str, context: dict, doctree: object) -> None:
-    """Leave to book.css what it holds, and let no script hold up the page."""
+    """Leave to book.css what it holds, load what the page asks for, and let no script hold up the text."""
     held = [*STYLES, Path(OWN_STYLE).name]
     context["css_files"] = [
         file for file in context["css_files"] if not any(Path(str(file.filename)).match(style) for style in held)
     ]
+    scripts = []
     for script in context["script_files"]:
-        if script.filename and "documentation_options" not in str(script.filename):  # the page's own lines ask for it
-            script.attributes["defer"] = "defer"
+        mark = ASKED_FOR_BY.get(Path(str(script.filename or "")).name, "")
+        if mark is not None and mark in context.get("body", ""):
+            if script.filename != "_static/documentation_options.js":  # the page's own lines wait for it
+                script.attributes["defer"] = "defer"
+            scripts.append(script)
+    context["script_files"] = scripts
 
 
 def setup(app: Sphinx) -> dict:
