@@ -36,7 +36,7 @@ ASKED_FOR_BY = {
     "clipboard.min.js": 'class="highlight',
     "copybutton.js": 'class="highlight',
     "design-tabs.js": "sd-tab-",
-    "togglebutton.js": "toggle",
+    "togglebutton.js": "toggle|dropdown",
 }
 NAME = re.compile(r"[.#](-?[A-Za-z_][\w-]*)")
 FONT = re.compile(r"url\([^)]*/([\w-]+)\.woff2\)[^,]*,url\([^)]*\.ttf\) format\(\"truetype\"\)")
@@ -115,7 +115,7 @@ def lighten(app: Sphinx, pagename: str, templatename: str, context: dict, doctre
     scripts = []
     for script in context["script_files"]:
         mark = ASKED_FOR_BY.get(Path(str(script.filename or "")).name, "")
-        if mark is not None and mark in context.get("body", ""):
+        if mark is not None and re.search(mark, context.get("body", "")):
             if script.filename != "_static/documentation_options.js":  # the page's own lines wait for it
                 script.attributes["defer"] = "defer"
             scripts.append(script)

@@ -49,10 +49,15 @@ def visit_html(self, node: two_mode_svg) -> None:
     for mode, svg in (("light", node["svg"]), ("dark", darken(node["svg"]))):
         name = f"{hashlib.sha256(svg.encode()).hexdigest()[:16]}.svg"
         (folder / name).write_text(svg, encoding="utf8")
-        attributes = {"src": f"{self.builder.imgpath}/{name}", "alt": node["alt"], "loading": "lazy"}
+        address = f"{self.builder.imgpath}/{name}"
         scale = node.get("scale", 1)
         size = {"width": round(width * scale), "height": round(height * scale)}
-        self.body.append(self.emptytag(node, "img", "", CLASS=f"dark-light {mode}-page", **attributes, **size))
+        # on a phone a picture is small: it leads to itself, where it can be enlarged
+        self.body.append(self.starttag(node, "a", "", CLASS=f"{mode}-page", href=address))
+        self.body.append(
+            self.emptytag(node, "img", "", CLASS="dark-light", src=address, alt=node["alt"], loading="lazy", **size)
+        )
+        self.body.append("</a>")
     raise nodes.SkipNode
 
 

@@ -22,14 +22,16 @@ class Sections(HTMLParser):
         super().__init__()
         self.found: list[list[str]] = []
         self.open: list[list[str]] = []
-        self.in_heading = False
+        self.in_heading = self.in_dark_page = False
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         if tag == "section":
             self.open.append([dict(attributes).get("id") or "", "", ""])
             self.found.append(self.open[-1])
         self.in_heading = self.in_heading or bool(re.fullmatch("h[1-6]", tag))
-        if tag == "img" and self.open and "dark-page" not in (dict(attributes).get("class") or ""):
+        if tag == "a":
+            self.in_dark_page = dict(attributes).get("class") == "dark-page"  # the same picture once more
+        if tag == "img" and not self.in_dark_page:
             self.handle_data(dict(attributes).get("alt") or "")
 
     def handle_endtag(self, tag: str) -> None:

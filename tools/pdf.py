@@ -16,7 +16,8 @@ PDF = Path("_build/gradient-to-margin.pdf")
 FOOTER = '<div style="font-size: 8pt; text-align: center; width: 100%"><span class="pageNumber"></span></div>'
 OPEN_AND_LOAD = """async () => {
     document.querySelectorAll("details").forEach((details) => { details.open = true; });
-    await Promise.all(Array.from(document.querySelectorAll("img.light-page"), (image) => {
+    document.querySelectorAll("a.light-page").forEach((link) => { link.removeAttribute("href"); });
+    await Promise.all(Array.from(document.querySelectorAll(".light-page img"), (image) => {
         image.loading = "eager";
         return image.decode();
     }));

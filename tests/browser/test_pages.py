@@ -46,7 +46,7 @@ def test_figures_suit_the_page(browser, html, scheme):
     page.goto((html / f"{NOTEBOOK}.html").as_uri())
     seen = page.locator("figure img").filter(visible=True)
     assert seen.count() == page.locator("figure").count() >= 6
-    classes = seen.evaluate_all("images => images.map(image => image.className)")
+    classes = seen.evaluate_all("images => images.map(image => image.parentElement.className)")
     assert all(f"{scheme}-page" in names for names in classes)
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     red, green, blue = re.findall(r"\d+", paper)
@@ -63,15 +63,15 @@ def test_a_reader_can_choose_the_dark_page_and_keep_it(browser, server):
         page.locator(".bd-header-article .theme-switch-button").click()
     page.goto(f"{server}/{NOTEBOOK}.html")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
-    assert page.locator("figure img.dark-page").first.is_visible()
+    assert page.locator("figure .dark-page img").first.is_visible()
 
 
 def test_figures_are_light_on_paper(browser, html):
     page = browser.new_context(color_scheme="dark").new_page()
     page.goto((html / f"{NOTEBOOK}.html").as_uri())
     page.emulate_media(media="print")
-    assert page.locator("figure img.light-page").first.is_visible()
-    assert not page.locator("figure img.dark-page").first.is_visible()
+    assert page.locator("figure .light-page img").first.is_visible()
+    assert not page.locator("figure .dark-page img").first.is_visible()
 
 
 def test_recorded_numbers_can_be_read_in_the_dark(browser, html):

@@ -5,7 +5,7 @@ from tools.pdf import name_apart, unify_map
 
 PAGE = """<nav>目录</nav><article><section id="top"><h1>标题<a class="headerlink" href="#top">#</a></h1>
 <p>第一段，公式<span><svg><path></path></svg><math><mi>a</mi><mo>=</mo><mn>1</mn></math></span>。</p>
-<figure><img class="light-page" alt="一条线"><img class="dark-page" alt="一条线"></figure>
+<figure><a class="light-page"><img alt="一条线"></a><a class="dark-page"><img alt="一条线"></a></figure>
 <section id="deep"><h2>小节</h2><pre>x &lt; 1</pre><p>第二段</p></section>
 <p>回到上面</p></section></article><footer>页脚</footer>"""
 
