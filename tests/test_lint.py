@@ -51,6 +51,7 @@ def rules(problems):
 
 PICTURE = {"output_type": "display_data", "data": {"image/png": ""}, "metadata": {}}
 DESCRIBED = PICTURE | {"metadata": {"image/png": {"alt": "一条线"}}}
+DRAWN = {"output_type": "display_data", "data": {"image/svg+xml": ""}, "metadata": {"image/svg+xml": {"alt": "线"}}}
 WARNED = {"output_type": "stream", "name": "stderr", "text": ["a warning"]}
 
 
@@ -60,6 +61,10 @@ WARNED = {"output_type": "stream", "name": "stderr", "text": ["a warning"]}
         (("1", [PICTURE], []), ["alt"]),
         (("1", [DESCRIBED], []), []),
         (("1  # lint-ok alt: a blank page on purpose", [PICTURE], []), []),
+        (("1", [DRAWN | {"metadata": {}}], ["nbval-ignore-output"]), ["alt"]),
+        (("1", [DRAWN], ["nbval-ignore-output"]), []),  # a figure needs no assertion
+        (("1", [DRAWN], []), ["figures"]),
+        (("1", [DRAWN, DESCRIBED], ["nbval-ignore-output"]), ["asserts"]),
         (("1", [WARNED], []), ["stderr"]),
         (("1  # lint-ok stderr: the warning is the lesson", [WARNED], []), []),
         (("1  # lint-ok stderr:", [WARNED], []), ["stderr"]),

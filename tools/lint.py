@@ -23,6 +23,7 @@ RULES = {
     "licence": "the first cell must say where the data come from (数据) and under which licence (许可)",
     "colab": "the Colab link and the set-up cell must carry the address that _config.yml holds",
     "markdown": "Colab draws neither roles nor directives",
+    "figures": "an SVG differs from one Matplotlib to the next: tag its cell nbval-ignore-output",
     "asserts": "more cells are exempt from comparison than there are assertions",
     "numbers": "a number in prose comes from a run (glue), a source (cite), the shop, or is marked as an assumption",
     "terms": "the glossary knows another word for it",
@@ -114,7 +115,11 @@ def check_notebook(file: Path, avoid: dict[str, str], address: str) -> Iterator[
             continue
         if cell["cell_type"] == "code" and source.strip():
             counts.append(cell["execution_count"])
-            compared_not += bool({"nbval-ignore-output", "nbval-skip"} & set(cell["metadata"].get("tags", [])))
+            is_exempted = bool({"nbval-ignore-output", "nbval-skip"} & set(cell["metadata"].get("tags", [])))
+            is_figure = ["image/svg+xml" in output.get("data", {}) for output in cell["outputs"]] or [False]
+            if any(is_figure) and not is_exempted:
+                yield Problem(file, line, "figures")
+            compared_not += is_exempted and not all(is_figure)
             assertions += len(re.findall(r"^\s*assert |assert_close|assert_allclose", source, re.M))
             for output in cell["outputs"]:
                 if output.get("name") == "stderr" and not is_exempt("stderr", source):
