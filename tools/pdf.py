@@ -1,5 +1,6 @@
 """Print the whole book as one PDF with outline, tags and page numbers: python -m tools.pdf"""
 
+import logging
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from playwright.sync_api import sync_playwright
 
 from tools.browser import find_browser, launch
 
+logging.getLogger("pypdf").setLevel(logging.ERROR)  # Chromium counts its objects wrongly; the file written is right
 PRINT = Path("_build/print")
 PDF = Path("_build/gradient-to-margin.pdf")
 FOOTER = '<div style="font-size: 8pt; text-align: center; width: 100%"><span class="pageNumber"></span></div>'
