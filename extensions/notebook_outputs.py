@@ -3,7 +3,6 @@
 import hashlib
 import os
 from base64 import b64decode
-from html import escape
 from pathlib import PurePosixPath
 
 import nbformat
@@ -13,6 +12,7 @@ from pictures import SVG, figure_picture
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
+FOLDED = {"content": "看答案", "source": "看代码", "outputs": "看输出"}  # what myst-nb calls the parts of a cell
 logger = logging.getLogger(__name__)
 
 
@@ -44,8 +44,8 @@ def as_bytes(mime: str, content: str) -> bytes:
 def visit_folded(self, node: HideCodeCellNode) -> None:
     """As myst-nb has it, without the English words that hide the fold's own from screen readers."""
     self.body.append(f'<details class="admonition hide {" ".join(node["classes"])}">\n<summary>\n')
-    for state, words in (("collapsed", node["prompt_show"]), ("expanded", node["prompt_hide"])):
-        self.body.append(f'<p class="{state} admonition-title">{escape(words)}</p>\n')
+    for state, words in (("collapsed", FOLDED[node["prompt_show"]]), ("expanded", node["prompt_hide"])):
+        self.body.append(f'<p class="{state} admonition-title">{words}</p>\n')
     self.body.append("</summary>\n")
 
 

@@ -7,12 +7,16 @@ knowing where one ends, and it needs no server: the text is a script that only t
 import json
 import re
 from collections.abc import Iterator
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 from sphinx.application import Sphinx
 
 UNREAD = re.compile(r'<(svg|script|style)\b.*?</\1>|<a class="headerlink".*?</a>', re.DOTALL)
+FORMULA = re.compile(r"<math\b.*?</math>", re.DOTALL)
+BETWEEN = {"mfrac": "/", "msup": "^", "msub": "_", "msubsup": "_^", "munder": "_", "mover": "^", "munderover": "_^"}
 
 
 class Sections(HTMLParser):
@@ -47,11 +51,22 @@ class Sections(HTMLParser):
             self.open[-1][1 if self.in_heading else 2] += data
 
 
+def in_one_line(formula: ElementTree.Element) -> str:
+    """Write MathML as plain text: c/m, (a+b)/2, x^2."""
+    parts = [in_one_line(part) for part in formula] or [formula.text or ""]
+    signs = BETWEEN.get(formula.tag.split("}")[-1])
+    if not signs:
+        return "".join(parts)
+    first, *others = (part if part.isalnum() or len(part) < 2 else f"({part})" for part in parts)
+    return first + "".join(sign + part for sign, part in zip(signs, others, strict=True))
+
+
 def read_sections(html: str) -> list[list[str]]:
     """Return [id, heading, text] of every section of a built page, white space squeezed."""
     parser = Sections()
     article = re.search(r"<article\b.*?</article>", html, re.DOTALL)
-    parser.feed(UNREAD.sub("", article[0]) if article else "")
+    text = UNREAD.sub("", article[0]) if article else ""
+    parser.feed(FORMULA.sub(lambda formula: escape(in_one_line(ElementTree.fromstring(formula[0]))), text))
     return [[" ".join(part.replace("\u2060", "").split()) for part in section] for section in parser.found]
 
 

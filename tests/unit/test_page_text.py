@@ -1,5 +1,8 @@
+from xml.etree import ElementTree
+
+from latex2mathml.converter import convert
 from sharing import first_words
-from site_pages import read_sections
+from site_pages import in_one_line, read_sections
 
 from tools.pdf import name_apart, unify_map
 
@@ -14,6 +17,15 @@ def test_every_section_has_its_own_words():
     top, deep = read_sections(PAGE)
     assert top == ["top", "标题", "第一段，公式a=1。 一条线 回到上面"]
     assert deep == ["deep", "小节", "x < 1 第二段"]
+
+
+def test_formulas_are_written_in_one_line():
+    def line(latex):
+        return in_one_line(ElementTree.fromstring(convert(latex)))
+
+    assert line(r"a^\ast = 1-\frac{c}{m}").replace("*", "∗") == "a^∗=1−c/m"
+    assert line(r"W_{1}^{2}") == "W_1^2"
+    assert line(r"\frac{a+b}{2}") == "(a+b)/2"
 
 
 def test_description_is_the_first_words():
