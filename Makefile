@@ -25,7 +25,9 @@ book: .venv/installed  ## build the book from the stored outputs
 pdf: .venv/installed  ## print the whole book as one PDF; needs Chromium or Chrome
 	$(BIN)/python -m tools.pdf
 
-zip: book  ## pack the built book for a classroom without a network
+zip:  ## build the book afresh and pack it for a classroom without a network
+	rm -rf _build/html _build/.doctrees
+	@$(MAKE) --no-print-directory book
 	$(BIN)/python -m tools.archive
 
 test: .venv/installed  ## prove everything: library, notebooks, book, the Colab path

@@ -113,7 +113,8 @@ def draw(source: str) -> str:
     # Mermaid's lines are 1.1 em high, too close for Chinese
     row = r'y="([-.\d]+)em" dy="1.1em"'
     svg = re.sub(row, lambda y: f'y="{LINE * round((float(y[1]) + 0.1) / 1.1) + 1.15:.2f}em"', svg)
-    foreign = set(re.findall(r"(?:fill|stroke|color):\s*([^;\"! ]+)", svg)) - {*COLORS, "none"}
+    styles = STYLE + " ".join(re.findall(r'style="([^"]*)"', svg)).lower()
+    foreign = set(re.findall(r"(?:fill|stroke|color):\s*([^;! ]+)", styles)) - {*COLORS, "none"}
     if foreign:
         raise InvalidDiagram(f"{', '.join(sorted(foreign))} is no colour of extensions/pictures.py")
     return svg
@@ -125,6 +126,8 @@ def read(source: str) -> tuple[two_mode_svg, str | None]:
         model = json.loads(ENGINE.parse_json(source, None))
         if model["type"] not in ("flowchart-v2", "sequence"):
             raise InvalidDiagram(f"only flowchart and sequenceDiagram have the book's style, not {model['type']}")
+        if re.search(r"^\s*rect\s", source, re.MULTILINE) and model["type"] == "sequence":
+            raise InvalidDiagram("a coloured `rect` has no place in the book's style; use `loop`, `opt` or a note")
         picture = two_mode_svg("", svg=draw(source), alt=model["accDescr"])
     except MermanError as error:
         span = error.diagnostic and error.diagnostic.span

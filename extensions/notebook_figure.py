@@ -27,14 +27,17 @@ class NotebookFigure(SphinxDirective):
         self.env.note_dependency(str(path))
         for cell in nbformat.read(path, as_version=4).cells:
             figure = cell.metadata.get("mystnb", {}).get("figure", {})
-            output = next((o for o in cell.get("outputs", []) if SVG in o.get("data", {})), None)
-            if figure.get("name") == name and output:
+            if figure.get("name") == name:
                 break
         else:
             raise self.error(f"the notebook {notebook!r} holds no figure named {name!r}")
-        picture = figure_picture(output)
-        if not picture["alt"]:
-            raise self.error(f"the figure {name!r} has no words: use course.figures.show")
+        drawn = [output for output in cell.get("outputs", []) if SVG in output.get("data", {})]
+        if not drawn:
+            raise self.error(f"{name!r} in {notebook!r} holds no SVG: run the notebook, with course.figures.show")
+        try:
+            picture = figure_picture(drawn[0])
+        except ValueError as error:
+            raise self.error(f"{name!r} in {notebook!r}: {error}") from None
         inline, messages = self.parse_inline("\n".join(self.content) or figure.get("caption", ""))
         return [nodes.figure("", picture, nodes.caption("", "", *inline)), *messages]
 

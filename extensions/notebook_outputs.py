@@ -3,6 +3,7 @@
 import hashlib
 import os
 from base64 import b64decode
+from collections import defaultdict
 from pathlib import PurePosixPath
 
 import nbformat
@@ -20,19 +21,24 @@ def read_outputs(app: Sphinx, doctree: document) -> None:
     path = app.env.doc2path(app.env.docname)
     if not path.endswith(".ipynb"):
         return
-    pictures = {}  # myst-nb names a picture's file by the SHA-256 of its bytes
+    pictures = defaultdict(list)  # myst-nb names a picture's file by the SHA-256 of its bytes
     for number, cell in enumerate(nbformat.read(path, as_version=4).cells, start=1):
         for output in cell.get("outputs", []):
             if output.output_type == "error" and "raises-exception" not in cell.metadata.get("tags", []):
                 logger.warning("cell %d ended in %s: %s", number, output.ename, output.evalue, location=app.env.docname)
             for mime, content in output.get("data", {}).items():
                 if mime.startswith("image/"):
-                    pictures[hashlib.sha256(as_bytes(mime, content)).hexdigest()] = mime, output
+                    pictures[hashlib.sha256(as_bytes(mime, content)).hexdigest()].append((number, mime, output))
     for node in list(doctree.findall(image)):
-        mime, output = pictures.get(PurePosixPath(node["uri"]).stem, (None, None))
+        if not (same_bytes := pictures.get(PurePosixPath(node["uri"]).stem)):
+            continue
+        number, mime, output = same_bytes.pop(0)
         if mime == SVG:
-            node.replace_self(figure_picture(output))
-        elif mime:
+            try:
+                node.replace_self(figure_picture(output))
+            except ValueError as error:
+                logger.warning("cell %d: %s", number, error, location=app.env.docname)
+        else:
             node["alt"] = node.get("alt") or output.metadata.get(mime, {}).get("alt", "")
 
 

@@ -32,9 +32,31 @@ class two_mode_svg(nodes.General, nodes.Element):
 
 
 def figure_picture(output: NotebookNode) -> two_mode_svg:
-    """Turn a stored figure of `course.figures.show` into a drawing; Matplotlib counts in points."""
+    """Turn a stored figure of `course.figures.show` into a drawing.
+
+    Raises:
+        ValueError: it has no words, or no viewBox that says how large it is.
+    """
     alt = output.metadata.get(SVG, {}).get("alt", "")
-    return two_mode_svg("", svg=output.data[SVG], alt=alt, scale=4 / 3)
+    if not alt:
+        raise ValueError("a figure has no words: use course.figures.show")
+    picture = two_mode_svg("", svg=output.data[SVG], alt=alt)
+    size(picture["svg"])
+    return picture
+
+
+def size(svg: str) -> dict[str, int]:
+    """Return width and height in pixels; Matplotlib counts in points.
+
+    Raises:
+        ValueError: there is no viewBox of four numbers.
+    """
+    box = re.search(r"""viewBox=["']([^"']+)""", svg)
+    numbers = re.split(r"[\s,]+", box[1].strip()) if box else []
+    if len(numbers) != 4:
+        raise ValueError("an SVG has no viewBox that says how large it is")
+    scale = 4 / 3 if re.search(r'<svg[^>]*\swidth="[^"]*pt"', svg) else 1
+    return {"width": round(float(numbers[2]) * scale), "height": round(float(numbers[3]) * scale)}
 
 
 def darken(svg: str) -> str:
@@ -43,20 +65,16 @@ def darken(svg: str) -> str:
 
 
 def visit_html(self, node: two_mode_svg) -> None:
-    _, _, width, height = (float(number) for number in re.search(r'viewBox="([^"]+)"', node["svg"])[1].split())
     folder = Path(self.builder.outdir, self.builder.imagedir)
     folder.mkdir(parents=True, exist_ok=True)
     for mode, svg in (("light", node["svg"]), ("dark", darken(node["svg"]))):
         name = f"{hashlib.sha256(svg.encode()).hexdigest()[:16]}.svg"
         (folder / name).write_text(svg, encoding="utf8")
         address = f"{self.builder.imgpath}/{name}"
-        scale = node.get("scale", 1)
-        size = {"width": round(width * scale), "height": round(height * scale)}
         # on a phone a picture is small: it leads to itself, where it can be enlarged
         self.body.append(self.starttag(node, "a", "", CLASS=f"{mode}-page", href=address))
-        self.body.append(
-            self.emptytag(node, "img", "", CLASS="dark-light", src=address, alt=node["alt"], loading="lazy", **size)
-        )
+        image = {"src": address, "alt": node["alt"], "loading": "lazy", **size(svg)}
+        self.body.append(self.emptytag(node, "img", "", CLASS="dark-light", **image))
         self.body.append("</a>")
     raise nodes.SkipNode
 

@@ -41,6 +41,8 @@ class Sections(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag == "section":
             self.open.pop()
+        if tag == "a":
+            self.in_dark_page = False
         if re.fullmatch("h[1-6]", tag):
             self.in_heading = False
         elif tag in ("p", "li", "td", "th", "pre", "dt", "dd", "figcaption"):

@@ -8,23 +8,16 @@ HTML = Path("_build/html")
 ARCHIVE = Path("_build/gradient-to-margin.zip")
 
 
-def is_needed(file: Path) -> bool:
-    """Say whether a page asks for the file; the theme also brings maps of its code, and 2,000 icons."""
-    return (
-        file.is_file()
-        and file.suffix != ".map"
-        and file.name not in ("bootstrap.js", "fontawesome.js")
-        and "vendor" not in file.parts
-    )
-
-
 def pack() -> Path:
-    """Write every file that the pages need into one archive, in one folder, and return the archive."""
-    if not (HTML / "index.html").exists():
+    """Write the pages, and every file that a page names, into one archive, in one folder; return the archive."""
+    pages = [page for page in HTML.rglob("*.html") if "_static" not in page.parts]  # there lie the theme's templates
+    if not pages:
         sys.exit("No book is built yet: make book")
+    text = "".join(page.read_text(encoding="utf8") for page in pages)
     with ZipFile(ARCHIVE, "w", ZIP_DEFLATED) as archive:
-        for file in sorted(filter(is_needed, HTML.rglob("*"))):
-            archive.write(file, Path(ARCHIVE.stem) / file.relative_to(HTML))
+        for file in sorted(HTML.rglob("*")):
+            if file in pages or (file.is_file() and file.name in text):
+                archive.write(file, Path(ARCHIVE.stem) / file.relative_to(HTML))
     return ARCHIVE
 
 

@@ -4,7 +4,12 @@ import shutil
 
 from playwright.sync_api import Browser, Playwright
 
-NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
+NAMES = [
+    *["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "C:/Program Files/Google/Chrome/Application/chrome.exe",
+    "C:/Program Files (x86)/Microsoft/Edge/Application/msedge.exe",
+]
 # --no-sandbox: containers run as root; the others keep the browser from calling home
 QUIET = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
 QUIET += " --disable-component-update --disable-sync"

@@ -66,6 +66,8 @@ def test_changed_claim_reaches_its_pages(copy_of_project):
         ("book/05-project.md", "{cite}`xiao2017fashion`", "{cite}`nobody1999`", "nobody1999"),
         ("book/05-project.md", "{seeds}`05b-image-classification::", "{seeds}`05b-absent::", "no number 'cnn_"),
         ("book/05-project.md", "fig-05b-money", "fig-05b-nothing", "no figure named 'fig-05b-nothing'"),
+        (NOTEBOOK, '"alt": "斜线为', '"long": "斜线为', "fig-05b-money.*has no words: use course.figures.show"),
+        (NOTEBOOK, 'viewBox=\\"', 'box=\\"', r"cell \d+: an SVG has no viewBox"),
         ("book/05-project.md", "```{claims}", "```{claim}", "claim"),
         ("book/05-project.md", r"1-\frac{c}{m}.", r"1-\frac{准确率}{m}.", "Chinese inside a formula cannot be drawn"),
         ("book/05-project.md", r"1-\frac{c}{m}.", r"\begin{matrix", "this formula cannot be drawn"),
@@ -77,6 +79,8 @@ def test_changed_claim_reaches_its_pages(copy_of_project):
         "citation",
         "number over seeds",
         "figure",
+        "words of a figure",
+        "size of a figure",
         "directive",
         "Chinese in a formula",
         "broken formula",
@@ -99,6 +103,31 @@ def test_stored_error_fails_the_build_and_names_notebook_and_cell(copy_of_projec
     result = build(copy_of_project)
     assert result.returncode != 0
     assert re.search(rf"05b-image-classification.*cell {number} ended in ValueError: on purpose", plain(result))
+
+
+def test_raster_pictures_bring_their_words_too(copy_of_project):
+    """The second of two equal pictures has words of its own."""
+    file = copy_of_project / NOTEBOOK
+    notebook = json.loads(file.read_text(encoding="utf8"))
+    pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+    cell = next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")
+    cell["outputs"] = [
+        {"output_type": "display_data", "data": {"image/png": pixel}, "metadata": {"image/png": {"alt": words}}}
+        for words in ("一个点", "又一个点")
+    ]
+    file.write_text(json.dumps(notebook), encoding="utf8")
+    assert build(copy_of_project).returncode == 0
+    html = page(copy_of_project, f"_build/html/{NOTEBOOK.replace('.ipynb', '.html')}")
+    assert 'alt="一个点"' in html
+    assert 'alt="又一个点"' in html
+
+
+def test_citations_read_as_chinese(built):
+    html = page(built)
+    assert re.search(r'（<a[^>]*href="references.html#cite-xiao2017fashion"[^>]*>Xiao等，2017</a>）', html)
+    listed = page(built, "_build/html/book/references.html")
+    assert "Han Xiao、Kashif Rasul、Roland Vollgraf" in listed
+    assert not re.search(r"\[\d+\]|et al| and ", re.sub(r"<[^>]+>", "", listed[listed.index("<article") :]))
 
 
 def test_pictures_bring_their_words(built):

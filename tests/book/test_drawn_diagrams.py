@@ -16,8 +16,8 @@ flowchart LR
     accTitle: 一件新品怎样上架
     accDescr: 照片先由模型分类，没有把握的由店员看过再上架。
     %% name: fig-shelf
-    photo[商品照片] --> model[模型] -->|有把握| shelf[自动上架]
-    style shelf stroke:#d55e00
+    photo[商品照片] --> model[颜色 color: 蓝] -->|有把握| shelf[自动上架]
+    style shelf stroke:#D55E00
 ```
 
 ```mermaid
@@ -32,6 +32,11 @@ BROKEN = [
     ("No Mermaid diagram type detected", 0, "flowchat LR\n    a --> b"),
     ("`accDescr: …` must say in words", 0, "flowchart LR\n    accTitle: 题\n    a --> b"),
     ("only flowchart and sequenceDiagram", 0, 'pie\n    "甲": 3'),
+    (
+        "a coloured `rect` has no place",
+        0,
+        "sequenceDiagram\n    accDescr: 词\n    rect rgb(255,0,0)\n    a->>b: 问\n    end",
+    ),
     ("#ff0000 is no colour", 0, "flowchart LR\n    accDescr: 词\n    a --> b\n    style a fill:#ff0000"),
 ]
 

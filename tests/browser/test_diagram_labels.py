@@ -1,11 +1,6 @@
 """Diagrams in a real browser: every label lies within its box, in the page's font and in a wide one."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.append(str(Path(__file__).parents[2] / "extensions"))
 from diagrams import draw
 
 SOURCE = """

@@ -1,8 +1,12 @@
+import base64
+import io
 import re
 from itertools import pairwise
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from conftest import build
+from fontTools.ttLib import TTFont
 
 NOTEBOOK = "notebooks/05b-image-classification"
 MODES = ["light", "dark"]
@@ -51,6 +55,9 @@ def test_figures_suit_the_page(browser, html, scheme):
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     red, green, blue = re.findall(r"\d+", paper)
     svg = (html / "notebooks" / seen.last.get_attribute("src")).read_text(encoding="utf8")
+    points = float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1])
+    assert int(seen.last.get_attribute("width")) == round(points * 96 / 72)
+    assert seen.last.get_attribute("loading") == "lazy"  # or the picture for the other mode would be loaded too
     assert f"#{int(red):02x}{int(green):02x}{int(blue):02x}" in svg.lower()
 
 
@@ -66,10 +73,16 @@ def test_a_reader_can_choose_the_dark_page_and_keep_it(browser, server):
     assert page.locator("figure .dark-page img").first.is_visible()
 
 
-def test_figures_are_light_on_paper(browser, html):
+def test_a_dark_page_is_printed_black_on_white(browser, html):
     page = browser.new_context(color_scheme="dark").new_page()
     page.goto((html / f"{NOTEBOOK}.html").as_uri())
     page.emulate_media(media="print")
+    inks, paper = page.evaluate("""() => [
+        Array.from(document.querySelectorAll("article :is(h1, h2, p, li)"), (e) => getComputedStyle(e).color),
+        getComputedStyle(document.body).backgroundColor,
+    ]""")
+    assert set(inks) <= {"rgb(0, 0, 0)", "rgb(31, 35, 41)", "rgb(87, 96, 107)"}  # headings, text, captions
+    assert paper == "rgb(255, 255, 255)"
     assert page.locator("figure .light-page img").first.is_visible()
     assert not page.locator("figure .dark-page img").first.is_visible()
 
@@ -112,23 +125,79 @@ def test_a_page_is_light_before_its_pictures(browser, server, pages):
         page.wait_for_load_state("networkidle")
         weight = sum(size for url, size in sizes.items() if "/_images/" not in url)
         assert weight <= 1_000_000, (name, weight)
+        assert sum(size for url, size in sizes.items() if url.endswith("book.css")) <= 180_000  # the theme's: 530,000
         assert sum(url.split("?")[0].endswith(".css") for url in sizes) == 1, (name, list(sizes))
         page.close()
 
 
-def test_icons_are_drawn(browser, html):
-    """The few icons come in a font of their own; a missing one would be a box."""
+def test_every_icon_has_a_picture_in_its_font(html):
+    style = (html / "_static/book.css").read_text(encoding="utf8")
+    drawn = set()
+    for data in re.findall(r"data:font/ttf;base64,([^\"]+)", style):
+        drawn |= set(TTFont(io.BytesIO(base64.b64decode(data))).getBestCmap())
+    named = {ord(icon) for icon in re.findall(r'\.fa-[\w-]+:before\{content:"(.)"', style)}
+    assert len(named) >= 10
+    assert named <= drawn
+
+
+def test_storage_that_is_forbidden_breaks_nothing(browser, server):
     page = browser.new_page()
-    page.goto((html / f"{NOTEBOOK}.html").as_uri())
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.add_init_script("""Object.defineProperty(window, "localStorage", {
+        configurable: true, get() { throw new DOMException("denied", "SecurityError"); },
+    })""")
+    page.goto(f"{server}/index.html")
     page.wait_for_load_state("networkidle")
-    missing = page.evaluate("""() => Array.from(document.querySelectorAll("i[class*=fa-], span[class*=fa-]"))
-        .filter((icon) => icon.checkVisibility())
-        .filter((icon) => {
-            const style = getComputedStyle(icon, "::before");
-            const glyph = style.content.slice(1, -1);
-            return !glyph || !document.fonts.check(`${style.fontWeight} 16px ${style.fontFamily}`, glyph);
-        }).map((icon) => icon.className)""")
-    assert not missing
+    before = page.evaluate("document.documentElement.dataset.mode")
+    page.locator(".bd-header-article .theme-switch-button").click()
+    assert page.evaluate("document.documentElement.dataset.mode") != before
+    assert not errors
+
+
+def test_without_javascript_the_page_is_whole(browser, html):
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto((html / f"{NOTEBOOK}.html").as_uri())
+    assert page.locator("figure .light-page img").first.is_visible()
+    assert not page.locator("figure .dark-page img").first.is_visible()
+    assert page.locator("article p").first.is_visible()
+
+
+MOVING = """
+:::{admonition} 提示
+:class: dropdown
+藏起来的话
+:::
+
+::::{tab-set}
+:::{tab-item} 甲
+甲的话
+:::
+:::{tab-item} 乙
+乙的话
+:::
+::::
+
+```python
+print("可以复制")
+```
+"""
+
+
+def test_what_can_be_clicked_works(browser, copy_of_project):
+    """Folded asides, tabs, the button that copies code: their scripts come with the pages that ask for them."""
+    page_file = copy_of_project / "book/references.md"
+    page_file.write_text(page_file.read_text(encoding="utf8") + MOVING, encoding="utf8")
+    assert build(copy_of_project).returncode == 0
+    page = browser.new_page()
+    page.goto((copy_of_project / "_build/html/book/references.html").as_uri())
+    page.wait_for_load_state("networkidle")
+    assert not page.get_by_text("藏起来的话").is_visible()
+    page.locator(".admonition.dropdown .admonition-title").click()
+    page.get_by_text("藏起来的话").wait_for(state="visible")
+    page.get_by_text("乙", exact=True).click()
+    assert page.get_by_text("乙的话").is_visible()
+    assert page.locator("button.copybtn").count() == 1
 
 
 def test_notebook_pages_lead_to_colab_download_and_source(browser, html, built):

@@ -33,7 +33,15 @@ def test_every_chapter_stands_in_the_outline_and_leads_to_its_page(pdf, html, pa
 
 def test_words_are_found_and_pages_are_numbered_and_tagged(pdf):
     texts = [page.extract_text() for page in pdf.pages]
-    for word in ["毛利", "反向传播", "学习率", "一张商品照片", "见", "长"]:
+    for word in [
+        "毛利",
+        "反向传播",
+        "学习率",
+        "小店的商品照片",
+        "见",
+        "长",
+        "precision_of_every_class",
+    ]:  # the last: folded
         assert any(word in text for text in texts), word
     assert not set(re.findall("[\u2e80-\u2fdf]", "".join(texts)))  # radicals, which no reader types
     assert all(re.search(rf"(^|\n)\s*{number}\s*(\n|$)", text) for number, text in enumerate(texts, start=1))
@@ -42,7 +50,7 @@ def test_words_are_found_and_pages_are_numbered_and_tagged(pdf):
     assert pdf.trailer["/Root"]["/Lang"].startswith("zh")
 
 
-def test_links_in_the_printed_book_lead_somewhere(pdf):
+def test_links_in_the_printed_book_lead_somewhere(pdf, built):
     links = [
         annotation.get_object()
         for page in pdf.pages
@@ -51,6 +59,9 @@ def test_links_in_the_printed_book_lead_somewhere(pdf):
     ]
     outside = [link["/A"]["/URI"] for link in links if "/URI" in link.get("/A", {})]
     assert all(address.startswith("https://") for address in outside), outside  # no file of the machine that printed
+    text = (built / "_build/print/_build/singlehtml/index.html").read_text(encoding="utf8")
+    numbered = re.findall(r' id="([^"]*id\d+)"', text)
+    assert len(numbered) == len(set(numbered))
     inside = [link["/Dest"] for link in links if "/Dest" in link]
     assert inside
     assert all(isinstance(target, list) or target in pdf.named_destinations for target in inside)
@@ -60,6 +71,7 @@ def test_archive_opens_without_anything_else(browser, built, tmp_path):
     subprocess.run([sys.executable, "-m", "tools.archive"], cwd=built, check=True)
     with zipfile.ZipFile(built / "_build/gradient-to-margin.zip") as archive:
         archive.extractall(tmp_path)
+        assert not [name for name in archive.namelist() if name.endswith((".map", "fontawesome.js", ".po"))]
     page = browser.new_page()
     failed = []
     page.on("requestfailed", lambda request: failed.append(request.url))
@@ -67,6 +79,9 @@ def test_archive_opens_without_anything_else(browser, built, tmp_path):
     page.wait_for_load_state("networkidle")
     page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
     page.wait_for_load_state("networkidle")
+    assert page.locator("figure img").filter(visible=True).last.evaluate("image => image.naturalWidth")
+    page.goto((tmp_path / "gradient-to-margin/search.html").as_uri() + "?q=反向传播")
+    page.locator("#search-results li").first.wait_for()
     assert not failed
     assert page.evaluate("getComputedStyle(document.querySelector('article p')).lineHeight") != "normal"
 

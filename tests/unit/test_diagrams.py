@@ -69,10 +69,15 @@ def test_colab_shows_the_picture_of_the_service(asked, monkeypatch):
     assert len(asked.addresses) == 1
 
 
-@pytest.mark.parametrize("error", [requests.ConnectionError(), requests.Timeout()])
-def test_colab_without_a_network_shows_the_text(asked, monkeypatch, error):
+def refuse():
+    raise requests.HTTPError("503: the picture service is out of order")
+
+
+@pytest.mark.parametrize("error", [requests.ConnectionError(), requests.Timeout(), None])
+def test_colab_without_a_picture_shows_the_text(asked, monkeypatch, error):
     monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
     asked.error = error
+    asked.raise_for_status = refuse
     data = shown()
     assert "text/html" not in data
     assert "商品照片" in data["text/plain"]

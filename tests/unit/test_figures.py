@@ -23,6 +23,19 @@ def test_picture_carries_its_words_and_is_closed():
     assert not plt.get_fignums()
 
 
+def test_same_values_give_the_same_bytes():
+    """Whatever the style: a notebook run again changes nothing in its file."""
+    svgs = []
+    for _ in range(2):
+        figure, axis = plt.subplots()
+        axis.plot([1, 2])
+        axis.imshow([[1]])
+        with capture_output() as captured:
+            show(figure, alt="一条上升的线")
+        svgs.append(captured.outputs[0].data["image/svg+xml"])
+    assert svgs[0] == svgs[1]
+
+
 def test_picture_without_words_is_refused():
     with pytest.raises(ValueError, match="say in words what the figure shows"):
         show(plt.figure(), alt=" ")

@@ -1,8 +1,18 @@
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import tinycss2
 from light_pages import keep_used
+from matplotlib.colors import to_hex
 from pictures import COLORS, darken
+
+PAPER, INK, QUIET, LINES = [*COLORS][:4]
+FIGURE_COLORS = {
+    **dict.fromkeys(["figure.facecolor", "axes.facecolor"], PAPER),
+    **dict.fromkeys(["text.color", "axes.labelcolor"], INK),
+    **dict.fromkeys(["axes.edgecolor", "xtick.color", "ytick.color"], QUIET),
+    "grid.color": LINES,
+}
 
 
 def kept(css, words):
@@ -69,6 +79,6 @@ def test_page_figures_and_diagrams_share_one_palette():
     for name, (in_light, in_dark) in zip(names, COLORS.items(), strict=False):
         assert f"{name}: {in_light};" in light
         assert f"{name}: {in_dark};" in dark.split("}")[0]
-    figures = Path("course/course.mplstyle").read_text(encoding="utf8").lower()
-    for color in [*COLORS][:4]:
-        assert color[1:] in figures
+    with plt.style.context("course.course"):
+        rc = {name: to_hex(plt.rcParams[name]) for name in FIGURE_COLORS}
+    assert rc == FIGURE_COLORS
