@@ -77,9 +77,9 @@ def test_archive_opens_without_anything_else(browser, built, tmp_path):
     page.on("requestfailed", lambda request: failed.append(request.url))
     page.goto((tmp_path / "gradient-to-margin/notebooks/05b-image-classification.html").as_uri())
     page.wait_for_load_state("networkidle")
-    page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
-    page.wait_for_load_state("networkidle")
-    assert page.locator("figure img").filter(visible=True).last.evaluate("image => image.naturalWidth")
+    figure = page.locator("figure img").filter(visible=True).last
+    figure.scroll_into_view_if_needed()
+    assert figure.evaluate("image => image.decode().then(() => image.naturalWidth)")
     page.goto((tmp_path / "gradient-to-margin/search.html").as_uri() + "?q=反向传播")
     page.locator("#search-results li").first.wait_for()
     assert not failed
