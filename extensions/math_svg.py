@@ -1,6 +1,7 @@
 """Formulas drawn when the book is built: SVG for the eye, MathML for screen readers, no script and no font to load."""
 
 import re
+from xml.etree import ElementTree
 
 import ziamath
 from docutils import nodes
@@ -22,7 +23,9 @@ def draw(latex: str, block: bool, node: nodes.Node) -> str:
     try:
         formula = ziamath.Latex(latex, size=SIZE, color="currentColor", inline=not block)
         picture = formula.svgxml()
-        mathml = convert(latex, display="block" if block else "inline")
+        # latex2mathml knows the table of `aligned` under another name
+        mathml = convert(latex.replace("{aligned}", "{align*}"), display="block" if block else "inline")
+        ElementTree.fromstring(mathml)  # what it does not know it may copy, and break the page
     except Exception as error:
         logger.warning("this formula cannot be drawn (%s): %s", error, latex, location=node)
         return f"<code>{latex}</code>"

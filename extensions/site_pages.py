@@ -16,7 +16,8 @@ from sphinx.application import Sphinx
 
 UNREAD = re.compile(r'<(svg|script|style)\b.*?</\1>|<a class="headerlink".*?</a>', re.DOTALL)
 FORMULA = re.compile(r"<math\b.*?</math>", re.DOTALL)
-BETWEEN = {"mfrac": "/", "msup": "^", "msub": "_", "msubsup": "_^", "munder": "_", "mover": "^", "munderover": "_^"}
+BETWEEN = {"mtr": " ", "mtable": ";"}  # cells, rows
+SIGNS = {"mfrac": "/", "msup": "^", "msub": "_", "msubsup": "_^", "munder": "_", "mover": "^", "munderover": "_^"}
 
 
 class Sections(HTMLParser):
@@ -56,9 +57,10 @@ class Sections(HTMLParser):
 def in_one_line(formula: ElementTree.Element) -> str:
     """Write MathML as plain text: c/m, (a+b)/2, x^2."""
     parts = [in_one_line(part) for part in formula] or [formula.text or ""]
-    signs = BETWEEN.get(formula.tag.split("}")[-1])
+    tag = formula.tag.split("}")[-1]
+    signs = SIGNS.get(tag)
     if not signs:
-        return "".join(parts)
+        return BETWEEN.get(tag, "").join(parts)
     first, *others = (part if part.isalnum() or len(part) < 2 else f"({part})" for part in parts)
     return first + "".join(sign + part for sign, part in zip(signs, others, strict=True))
 
@@ -76,12 +78,12 @@ def collect_pages(app: Sphinx) -> Iterator[tuple[str, dict, str]]:
     """Write the text of the whole book for the search page; the pages of the chapters stand by now."""
     if app.builder.name != "html":
         return
-    books = []
+    texts = []
     for name in sorted(app.env.found_docs):
         file = Path(app.outdir, f"{name}.html")
         if file.exists():
-            books += [[f"{name}.html", *section] for section in read_sections(file.read_text(encoding="utf8"))]
-    text = json.dumps(books, ensure_ascii=False, separators=(",", ":"))
+            texts += [[f"{name}.html", *section] for section in read_sections(file.read_text(encoding="utf8"))]
+    text = json.dumps(texts, ensure_ascii=False, separators=(",", ":"))
     Path(app.outdir, "search-texts.js").write_text(f"const sections = {text};\n", encoding="utf8")
     yield "search", {}, "search.html"
     yield "404", {"home": app.config.html_baseurl}, "404.html"

@@ -154,6 +154,13 @@ def test_formulas_are_drawn_and_can_be_read_aloud(built):
     assert not re.search(r"<script[^>]*mathjax", html, re.I)
 
 
+def test_aligned_formulas_have_words_too(copy_of_project):
+    edit(copy_of_project / "book/05-project.md", r"a^\ast = 1-\frac{c}{m}.", r"a &= b \\ &= 1-\frac{c}{m}.")
+    result = build(copy_of_project)
+    assert result.returncode == 0, plain(result)
+    assert "<mtable" in page(copy_of_project)
+
+
 def test_every_claim_is_on_the_fact_check_page(built):
     html = page(built, "_build/html/book/fact-check.html")
     assert all(f"C{n:02}" in html for n in range(1, 50))

@@ -25,6 +25,7 @@ def test_formulas_are_written_in_one_line():
 
     assert line(r"a^\ast = 1-\frac{c}{m}").replace("*", "∗") == "a^∗=1−c/m"
     assert line(r"W_{1}^{2}") == "W_1^2"
+    assert line(r"\begin{pmatrix}a&b\\c&d\end{pmatrix}") == "(a b;c d)"
     assert line(r"\frac{a+b}{2}") == "(a+b)/2"
 
 
