@@ -1,8 +1,8 @@
 """SVG pictures for light and dark pages: one drawing, two files, no script.
 
-Figures and diagrams are drawn in the colours of LIGHT. For a dark page the same drawing is written a second time with
-each of them exchanged, and the style sheet shows the one that suits. Any other colour stays: a photograph, the cells
-of a heat map, text in plain black or white upon them.
+Figures and diagrams are drawn in the light colours of COLORS. For a dark page the same drawing is written a second
+time with each of them exchanged, and the style sheet shows the one that suits. Any other colour stays: a photograph,
+the cells of a heat map, text in plain black or white upon them.
 """
 
 import hashlib
