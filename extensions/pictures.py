@@ -40,9 +40,8 @@ def figure_picture(output: NotebookNode) -> two_mode_svg:
     alt = output.metadata.get(SVG, {}).get("alt", "")
     if not alt:
         raise ValueError("a figure has no words: use course.figures.show")
-    picture = two_mode_svg("", svg=output.data[SVG], alt=alt)
-    size(picture["svg"])
-    return picture
+    size(output.data[SVG])  # or it would fail when the page is written, where no cell can be named
+    return two_mode_svg("", svg=output.data[SVG], alt=alt)
 
 
 def size(svg: str) -> dict[str, int]:
@@ -67,14 +66,14 @@ def darken(svg: str) -> str:
 def visit_html(self, node: two_mode_svg) -> None:
     folder = Path(self.builder.outdir, self.builder.imagedir)
     folder.mkdir(parents=True, exist_ok=True)
+    image = {"alt": node["alt"], "loading": "lazy", **size(node["svg"])}
     for mode, svg in (("light", node["svg"]), ("dark", darken(node["svg"]))):
         name = f"{hashlib.sha256(svg.encode()).hexdigest()[:16]}.svg"
         (folder / name).write_text(svg, encoding="utf8")
         address = f"{self.builder.imgpath}/{name}"
         # on a phone a picture is small: it leads to itself, where it can be enlarged
         self.body.append(self.starttag(node, "a", "", CLASS=f"{mode}-page", href=address))
-        image = {"src": address, "alt": node["alt"], "loading": "lazy", **size(svg)}
-        self.body.append(self.emptytag(node, "img", "", CLASS="dark-light", **image))
+        self.body.append(self.emptytag(node, "img", "", CLASS="dark-light", src=address, **image))
         self.body.append("</a>")
     raise nodes.SkipNode
 

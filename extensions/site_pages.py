@@ -30,14 +30,15 @@ class Sections(HTMLParser):
         self.in_heading = self.in_dark_page = False
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        values = dict(attributes)
         if tag == "section":
-            self.open.append([dict(attributes).get("id") or "", "", ""])
+            self.open.append([values.get("id") or "", "", ""])
             self.found.append(self.open[-1])
         self.in_heading = self.in_heading or bool(re.fullmatch("h[1-6]", tag))
         if tag == "a":
-            self.in_dark_page = dict(attributes).get("class") == "dark-page"  # the same picture once more
+            self.in_dark_page = values.get("class") == "dark-page"  # the same picture once more
         if tag == "img" and not self.in_dark_page:
-            self.handle_data(dict(attributes).get("alt") or "")
+            self.handle_data(values.get("alt") or "")
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "section":

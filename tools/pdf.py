@@ -29,7 +29,7 @@ OPEN_AND_LOAD = """async () => {
 SIMPLIFIED = (
     "⺟母⺠民⻁虎⻄西⻅见⻆角⻉贝⻋车⻓长⻔门⻘青⻙韦⻚页⻛风⻜飞⻝食⻢马⻣骨⻤鬼⻥鱼⻦鸟⻨麦⻩黄⻬齐⻮齿⻰龙⻳龟"
 )
-CHARACTER_OF = {radical: character for radical, character in zip(SIMPLIFIED[::2], SIMPLIFIED[1::2], strict=True)}
+CHARACTER_OF = dict(zip(SIMPLIFIED[::2], SIMPLIFIED[1::2], strict=True))
 
 
 def name_apart(html: str) -> str:
