@@ -182,3 +182,26 @@ def test_numbers_are_looked_at_in_the_book_only():
 def test_path_of_one_machine(path):
     assert lint.MACHINE_PATH.search(f"data in {path} here")
     assert not lint.MACHINE_PATH.search("see https://example.org/users/me and a/b")
+
+
+RIGHT = ":::{dropdown} 甲　二\n:class-container: quiz\n对。一加一。\n:::\n"
+WRONG = ":::{dropdown} 乙　三\n:class-container: quiz\n不对。多了一。\n\n还有一段。\n:::\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "lines"),
+    [
+        (RIGHT + WRONG, []),
+        (WRONG + RIGHT + "\n**二**　再问？\n\n" + RIGHT + WRONG, []),
+        (WRONG + WRONG, [3]),  # none is right
+        (RIGHT + RIGHT, [3]),
+        (RIGHT, [3]),  # no choice
+        (RIGHT + WRONG.replace("不对。多了一。", "多了一。"), [3]),
+        (RIGHT + WRONG.replace("多了一。\n\n还有一段。", ""), [3]),  # no reason
+        (RIGHT + WRONG + "\n**二**　再问？\n\n" + WRONG, [16]),
+    ],
+)
+def test_quiz(options, lines):
+    problems = list(lint.check_quiz(Path("book/page.md"), f"**一**　问？\n\n{options}"))
+    assert [problem.line for problem in problems] == lines
+    assert set(rules(problems)) <= {"quiz"}

@@ -27,6 +27,7 @@ RULES = {
     "asserts": "more cells are exempt from comparison than there are assertions",
     "numbers": "a number in prose comes from a run (glue), a source (cite), the shop, or is marked as an assumption",
     "terms": "the glossary knows another word for it",
+    "quiz": "a question has one right option, and every option says why: it begins with 对。 or 不对。",
 }
 MEASURED = re.compile(
     r"\d+\.\d+|\d[\d,]*\s*[%％‰]|[¥￥$€]\s*\d|\d[\d,]*\s*(?:秒|毫秒|分钟|小时|天|倍|个?百分点|个点|点|元|美元|万|亿|[GMT]B|FLOP|焦|瓦|W\b|ms\b|s\b)"
@@ -34,6 +35,8 @@ MEASURED = re.compile(
 SOURCED = re.compile(r"\{glue|\{cite|\{shop\}|\{seeds\}|假设(?!不|落|对|错)")
 MACHINE_PATH = re.compile(r"/(?:home|root|Users|tmp|work)/|[A-Z]:\\\\?Users")  # lint-ok paths: the pattern itself
 ROLE_OR_DIRECTIVE = re.compile(r"\{[\w:+-]+\}`|^\s*(?:```+|:::+)\s*\{")
+OPTION = re.compile(r"^:::+\{dropdown\}.*\n:class-container: quiz\n((?:.*\n)*?):::+$", re.M)
+REASON = re.compile(r"(对|不对)。.*\S")
 EXEMPT = re.compile(r"lint-ok (\w+):[ \t]*(\w?)")
 
 
@@ -76,6 +79,19 @@ def paragraphs(text: str) -> Iterator[tuple[int, str]]:
         elif lines and not lines[-1].rstrip().endswith("-->"):
             yield start, "\n".join(lines)
             lines = []
+
+
+def check_quiz(file: Path, text: str) -> Iterator[Problem]:
+    """Check each question of a page's quiz: what stands between two runs of options."""
+    end, questions = 0, []
+    for option in OPTION.finditer(text):
+        if text[end : option.start()].strip():
+            questions.append((text[: option.start()].count("\n") + 1, []))
+        questions[-1][1].append(REASON.match(option[1].strip()))
+        end = option.end()
+    for line, reasons in questions:
+        if not all(reasons) or [reason[1] for reason in reasons].count("对") != 1 or len(reasons) < 2:
+            yield Problem(file, line, "quiz")
 
 
 def check_prose(file: Path, text: str, avoid: dict[str, str], first_line: int = 1) -> Iterator[Problem]:
@@ -161,7 +177,7 @@ def check_all() -> list[Problem]:
             if MACHINE_PATH.search(line) and not is_exempt("paths", line):
                 problems.append(Problem(file, number, "paths", MACHINE_PATH.search(line)[0]))
         if file.suffix == ".md":
-            problems += check_prose(file, text, avoid)
+            problems += [*check_prose(file, text, avoid), *check_quiz(file, text)]
         elif file.suffix == ".ipynb":
             problems += check_notebook(file, avoid, address)
     return problems
