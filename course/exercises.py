@@ -23,7 +23,96 @@ def _precision(confusion: torch.Tensor) -> torch.Tensor:
     return confusion.diagonal() / confusion.sum(0)
 
 
+def _training_days(case: torch.Tensor) -> torch.Tensor:
+    parameters, tokens, chips, utilization = case
+    return 6 * parameters * tokens / (chips * utilization * 989.5e12) / 86_400
+
+
+def _sigmoid_slope(points: torch.Tensor) -> torch.Tensor:
+    points = points.clone().requires_grad_()
+    torch.sigmoid(points).sum().backward()
+    return points.grad
+
+
+def _test_set_size(n_and_gain: torch.Tensor) -> float:
+    n, gain = n_and_gain.tolist()
+    return math.log(n) / (2 * gain**2)
+
+
+def _split_by_group(groups: torch.Tensor) -> torch.Tensor:
+    sizes = groups.bincount()
+    taken_before = sizes.cumsum(0) - sizes
+    return (5 * taken_before < len(groups))[groups]
+
+
+def _squared_softmax_gradient(scores: torch.Tensor) -> torch.Tensor:
+    p = scores.softmax(0)
+    error = p - torch.eye(len(p), dtype=p.dtype)[0]
+    return (torch.diag(p) - torch.outer(p, p)) @ (2 * error)
+
+
 EXERCISES = {
+    "04-multiply-adds": Exercise(
+        expected=100 * (2 * 784 * 256 + 3 * 256 * 10),
+        hint_zh="前向两次矩阵乘法；反向第二层两次（对权重、对隐藏层），第一层只有对权重的一次。",
+        hint_en="Two products forward; backward two for the second layer, one for the first (its weights only).",
+    ),
+    "04-squared-softmax": Exercise(
+        expected=_squared_softmax_gradient,
+        cases=tuple(torch.tensor(z, dtype=torch.float64) for z in ([0.0, 0, 0], [2.0, 1, -1, 0.5], [-8.0, 8, 0])),
+        hint_zh="误差2(p − y)乘上softmax的雅可比矩阵diag(p) − p pᵀ；它是对称的。",
+        hint_en="Multiply the error 2(p − y) by the Jacobian of softmax, diag(p) − p pᵀ; it is symmetric.",
+    ),
+    "03-slope": Exercise(
+        expected=400 * math.exp(-60 / 40) * (1 - (60 - 40) / 40),
+        hint_zh="价格走两条路：每件多赚一元，乘销量；销量少了，乘单件毛利。单件毛利现在是20元。",
+        hint_en="Two routes: one yuan more a piece, times demand; fewer pieces, times the margin, now 20 yuan.",
+    ),
+    "03-sigmoid": Exercise(
+        expected=_sigmoid_slope,
+        cases=(torch.tensor([0.0, 1.0, -1.0]), torch.tensor([-4.0, 0.5, 6.0])),
+        hint_zh="sigmoid的导数可以用它自己的值写出来：σ(1 − σ)。",
+        hint_en="The slope of the sigmoid can be written with its own value: σ (1 - σ).",
+    ),
+    "03-backward-cost": Exercise(
+        expected=(784 * 256 + 256 * 10) + 256 * 10,
+        hint_zh="权重的梯度每层一次矩阵乘法，输入的梯度也每层一次，只有第一层的输入是数据，不用求。",
+        hint_en="One product a layer for the weights, one for its inputs; but the first layer's inputs are data.",
+    ),
+    "01-token-table": Exercise(
+        expected=50_257 * 768,
+        hint_zh="每个词元一行，每行和模型一样宽。",
+        hint_en="One row a token, each as wide as the model.",
+    ),
+    "01-training-days": Exercise(
+        expected=_training_days,
+        cases=(
+            torch.tensor([70e9, 1.4e12, 1_024, 0.4], dtype=torch.float64),
+            torch.tensor([8e9, 15e12, 16_384, 0.2], dtype=torch.float64),
+        ),
+        hint_zh="需要的运算是6ND；每块H100每秒做989.5万亿次稠密BF16运算，再乘上利用率。",
+        hint_en="6ND FLOP are needed; an H100 does 989.5e12 dense BF16 FLOP a second, times the utilisation.",
+    ),
+    "02-test-set-size": Exercise(
+        expected=_test_set_size,
+        cases=(
+            torch.tensor([50, 0.01], dtype=torch.float64),
+            torch.tensor([8, 0.02], dtype=torch.float64),
+            torch.tensor([1_000, 0.005], dtype=torch.float64),
+        ),
+        hint_zh="硬币标签的σ是1/√(4m)。让它乘√(2 ln n)等于g，两边平方，解出m。",
+        hint_en="With coins for labels σ is 1/√(4m). Set it times √(2 ln n) equal to g, square, solve for m.",
+    ),
+    "02-split": Exercise(
+        expected=_split_by_group,
+        cases=(
+            torch.tensor([0, 1, 1, 2, 3, 0, 4, 4, 5, 6]),
+            torch.tensor([2, 0, 0, 0, 0, 1, 1, 2, 3, 3, 3, 4]),
+            torch.tensor([0, 1, 2, 3, 4]),
+        ),
+        hint_zh="先数每组有几行，再按组号累加：轮到这一组之前，测试集还不到五分之一，就把整组放进去。",
+        hint_en="Count the rows of each group, then add up by group: it goes in whole while fewer than a fifth are in.",
+    ),
     "05b-parameters": Exercise(
         expected=32 * 64 * 3 * 3,
         hint_zh="每个输出通道都有自己的一组窗口，每个输入通道一个；这一层没有偏置。",
