@@ -5,6 +5,7 @@
 {run-records}   what was measured on which machine, over several seeds
                 {seeds}`notebook::name:format` gives one number's range inside a sentence
 {shop-table}    the shop's figures;  {shop}`name` gives one of them inside a sentence
+{models-table}, {hardware-table}    models and accelerators, each row with its sources
 """
 
 import json
@@ -15,6 +16,8 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
+
+from course.compute import Accelerator, Model
 
 VERDICTS = {
     "open": "待核查",
@@ -159,11 +162,69 @@ class ShopFigure(SphinxRole):
         return [nodes.inline(self.rawtext, f"{row['value']:,}{row['unit']}", classes=["shop"])], []
 
 
+def in_chinese(number: float) -> str:
+    """Return a large number as Chinese counts it, rounded to four digits: 1.095亿, 1.6万亿."""
+    for unit, word in ((1e12, "万亿"), (1e8, "亿"), (1e4, "万")):
+        if number >= unit:
+            return f"{number / unit:,.4g}{word}"
+    return f"{number:,.4g}"
+
+
+def power_of_ten(number: float) -> str:
+    """Return 3.14×10²³, which needs no formula."""
+    mantissa, exponent = f"{number:.2e}".split("e")
+    return f"{mantissa}×10{str(int(exponent)).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
+class ModelsTable(TableDirective):
+    """`{models-table}` draws every model with its sources; what was not published stays empty."""
+
+    def markdown(self) -> str:
+        lines = ["| 模型 | 发布 | 参数 | 训练词元 | 训练计算量（FLOP） | 出处 |", "|---|---|---|---|---|---|"]
+        for name, row in read_table(self.env, "models").items():
+            model = Model(name=name, **row)
+            parameters = in_chinese(model.parameters)
+            if model.active_parameters:
+                parameters += f"，激活{in_chinese(model.active_parameters)}"
+            tokens = in_chinese(model.tokens) if model.tokens else ""
+            flop = power_of_ten(model.compute_flop) if model.compute_flop else ""
+            source = "；".join(filter(None, [f"{{cite}}`{','.join(model.source)}`", model.note]))
+            lines.append(f"| {model.label} | {model.released:%Y-%m} | {parameters} | {tokens} | {flop} | {source} |")
+        return "\n".join(lines)
+
+
+class HardwareTable(TableDirective):
+    """`{hardware-table}` draws every accelerator with its sources and the date of its rent."""
+
+    def markdown(self) -> str:
+        lines = [
+            "| 加速器 | 稠密峰值（每秒FLOP） | 显存，带宽 | 功率 | 租金（美元/卡时） | 出处 |",
+            "|---|---|---|---|---|---|",
+        ]
+        for name, row in read_table(self.env, "hardware").items():
+            chip = Accelerator(name=name, **row)
+            peaks = "；".join(f"{key.upper()} {in_chinese(value)}" for key, value in chip.peak_flop_per_second.items())
+            memory = power = rent = ""
+            if chip.memory_bytes and chip.bandwidth_bytes_per_second:
+                memory = f"{chip.memory_bytes / 1e9:.0f}GB，{chip.bandwidth_bytes_per_second / 1e12:.2f}TB/s"
+            if chip.power_watts:
+                power = f"{chip.power_watts}瓦"
+            if chip.usd_per_hour:
+                span = f"（{chip.usd_per_hour_low}至{chip.usd_per_hour_high}）" if chip.usd_per_hour_low else ""
+                keys = ",".join(filter(None, [chip.rent_source, chip.rent_range_source]))
+                rent = f"{chip.usd_per_hour}{span}，{chip.rent_date}；{chip.rent_note}{{cite}}`{keys}`"
+            source = f"{{cite}}`{','.join(chip.source)}`"
+            lines.append(f"| {chip.label}（{chip.announced}年） | {peaks} | {memory} | {power} | {rent} | {source} |")
+        return "\n".join(lines)
+
+
 def setup(app: Sphinx) -> dict:
     app.add_directive("claims", Claims)
     app.add_directive("terms", Terms)
     app.add_directive("run-records", RunRecords)
     app.add_directive("shop-table", ShopTable)
+    app.add_directive("models-table", ModelsTable)
+    app.add_directive("hardware-table", HardwareTable)
     app.add_role("seeds", SeedsRange())
     app.add_role("shop", ShopFigure())
     return {"parallel_read_safe": True}
