@@ -180,16 +180,17 @@ class ModelsTable(TableDirective):
     """`{models-table}` draws every model with its sources; what was not published stays empty."""
 
     def markdown(self) -> str:
-        lines = ["| 模型 | 发布 | 参数 | 训练词元 | 训练计算量（FLOP） | 出处 |", "|---|---|---|---|---|---|"]
+        lines = ["| 模型 | 参数 | 训练词元 | 训练计算量（FLOP） |", "|---|---|---|---|"]
         for name, row in read_table(self.env, "models").items():
             model = Model(name=name, **row)
+            about = "；".join(filter(None, [f"{model.released:%Y-%m}", model.note]))
             parameters = in_chinese(model.parameters)
             if model.active_parameters:
                 parameters += f"，激活{in_chinese(model.active_parameters)}"
             tokens = in_chinese(model.tokens) if model.tokens else ""
             flop = power_of_ten(model.compute_flop) if model.compute_flop else ""
-            source = "；".join(filter(None, [f"{{cite}}`{','.join(model.source)}`", model.note]))
-            lines.append(f"| {model.label} | {model.released:%Y-%m} | {parameters} | {tokens} | {flop} | {source} |")
+            label = f"**{model.label}** {about}{{cite}}`{','.join(model.source)}`"
+            lines.append(f"| {label} | {parameters} | {tokens} | {flop} |")
         return "\n".join(lines)
 
 
@@ -197,24 +198,24 @@ class HardwareTable(TableDirective):
     """`{hardware-table}` draws every accelerator with its sources and the date of its rent."""
 
     def markdown(self) -> str:
-        lines = [
-            "| 加速器 | 稠密峰值（每秒FLOP） | 显存，带宽 | 功率 | 租金（美元/卡时） | 出处 |",
-            "|---|---|---|---|---|---|",
-        ]
+        lines = ["| 加速器 | 稠密峰值（FLOP/s） | 显存、带宽、功率 | 租金（美元/卡时） |", "|---|---|---|---|"]
         for name, row in read_table(self.env, "hardware").items():
             chip = Accelerator(name=name, **row)
-            peaks = "；".join(f"{key.upper()} {in_chinese(value)}" for key, value in chip.peak_flop_per_second.items())
-            memory = power = rent = ""
-            if chip.memory_bytes and chip.bandwidth_bytes_per_second:
-                memory = f"{chip.memory_bytes / 1e9:.0f}GB，{chip.bandwidth_bytes_per_second / 1e12:.2f}TB/s"
+            peaks = "，".join(f"{key.upper()} {power_of_ten(peak)}" for key, peak in chip.peak_flop_per_second.items())
+            body = []
+            if chip.memory_bytes:
+                body.append(f"{chip.memory_bytes / 1e9:.0f}GB")
+            if chip.bandwidth_bytes_per_second:
+                body.append(f"{chip.bandwidth_bytes_per_second / 1e12:.2f}TB/s")
             if chip.power_watts:
-                power = f"{chip.power_watts}瓦"
+                body.append(f"{chip.power_watts}瓦")
+            rent = ""
             if chip.usd_per_hour:
                 span = f"（{chip.usd_per_hour_low}至{chip.usd_per_hour_high}）" if chip.usd_per_hour_low else ""
                 keys = ",".join(filter(None, [chip.rent_source, chip.rent_range_source]))
                 rent = f"{chip.usd_per_hour}{span}，{chip.rent_date}；{chip.rent_note}{{cite}}`{keys}`"
-            source = f"{{cite}}`{','.join(chip.source)}`"
-            lines.append(f"| {chip.label}（{chip.announced}年） | {peaks} | {memory} | {power} | {rent} | {source} |")
+            label = f"**{chip.label}** {chip.announced}年{{cite}}`{','.join(chip.source)}`"
+            lines.append(f"| {label} | {peaks} | {'，'.join(body)} | {rent} |")
         return "\n".join(lines)
 
 
