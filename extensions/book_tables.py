@@ -180,17 +180,16 @@ class ModelsTable(TableDirective):
     """`{models-table}` draws every model with its sources; what was not published stays empty."""
 
     def markdown(self) -> str:
-        lines = ["| 模型 | 参数 | 训练词元 | 训练计算量（FLOP） |", "|---|---|---|---|"]
+        lines = ["| 模型 | 参数（激活） | 训练词元 | 训练计算量（FLOP） | 发布，出处 |", "|---|---|---|---|---|"]
         for name, row in read_table(self.env, "models").items():
             model = Model(name=name, **row)
-            about = "；".join(filter(None, [f"{model.released:%Y-%m}", model.note]))
             parameters = in_chinese(model.parameters)
             if model.active_parameters:
-                parameters += f"，激活{in_chinese(model.active_parameters)}"
+                parameters += f"（{in_chinese(model.active_parameters)}）"
             tokens = in_chinese(model.tokens) if model.tokens else ""
             flop = power_of_ten(model.compute_flop) if model.compute_flop else ""
-            label = f"**{model.label}** {about}{{cite}}`{','.join(model.source)}`"
-            lines.append(f"| {label} | {parameters} | {tokens} | {flop} |")
+            about = "；".join(filter(None, [f"{model.released:%Y-%m}{{cite}}`{','.join(model.source)}`", model.note]))
+            lines.append(f"| {model.label} | {parameters} | {tokens} | {flop} | {about} |")
         return "\n".join(lines)
 
 
@@ -198,10 +197,19 @@ class HardwareTable(TableDirective):
     """`{hardware-table}` draws every accelerator with its sources and the date of its rent."""
 
     def markdown(self) -> str:
-        lines = ["| 加速器 | 稠密峰值（FLOP/s） | 显存、带宽、功率 | 租金（美元/卡时） |", "|---|---|---|---|"]
+        lines = [
+            "| 加速器 | 稠密峰值（FLOP/s） | 租金（美元/卡时） | 显存、带宽、功率 | 公布，出处 |",
+            "|---|---|---|---|---|",
+        ]
         for name, row in read_table(self.env, "hardware").items():
             chip = Accelerator(name=name, **row)
             peaks = "，".join(f"{key.upper()} {power_of_ten(peak)}" for key, peak in chip.peak_flop_per_second.items())
+            rent = about_rent = ""
+            if chip.usd_per_hour:
+                span = f"（{chip.usd_per_hour_low}至{chip.usd_per_hour_high}）" if chip.usd_per_hour_low else ""
+                rent = f"{chip.usd_per_hour}{span}"
+                keys = ",".join(filter(None, [chip.rent_source, chip.rent_range_source]))
+                about_rent = f"；租金：{chip.rent_date}，{chip.rent_note}{{cite}}`{keys}`"
             body = []
             if chip.memory_bytes:
                 body.append(f"{chip.memory_bytes / 1e9:.0f}GB")
@@ -209,13 +217,8 @@ class HardwareTable(TableDirective):
                 body.append(f"{chip.bandwidth_bytes_per_second / 1e12:.2f}TB/s")
             if chip.power_watts:
                 body.append(f"{chip.power_watts}瓦")
-            rent = ""
-            if chip.usd_per_hour:
-                span = f"（{chip.usd_per_hour_low}至{chip.usd_per_hour_high}）" if chip.usd_per_hour_low else ""
-                keys = ",".join(filter(None, [chip.rent_source, chip.rent_range_source]))
-                rent = f"{chip.usd_per_hour}{span}，{chip.rent_date}；{chip.rent_note}{{cite}}`{keys}`"
-            label = f"**{chip.label}** {chip.announced}年{{cite}}`{','.join(chip.source)}`"
-            lines.append(f"| {label} | {peaks} | {'，'.join(body)} | {rent} |")
+            about = f"{chip.announced}年{{cite}}`{','.join(chip.source)}`{about_rent}"
+            lines.append(f"| {chip.label} | {peaks} | {rent} | {'，'.join(body)} | {about} |")
         return "\n".join(lines)
 
 
