@@ -105,7 +105,15 @@ def test_stored_error_fails_the_build_and_names_notebook_and_cell(copy_of_projec
     assert re.search(rf"05b-image-classification.*cell {number} ended in ValueError: on purpose", plain(result))
 
 
-@pytest.mark.parametrize(("name", "prefix"), [("book/05-project", "5-"), (NOTEBOOK[:-6], "5b-"), ("index", "")])
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [
+        ("book/03-backpropagation", "3-"),
+        ("notebooks/03-backpropagation", "3n-"),
+        (NOTEBOOK[:-6], "5b-"),
+        ("index", ""),
+    ],
+)
 def test_figures_are_numbered_by_chapter(built, name, prefix):
     html = page(built, f"_build/html/{name}.html")
     numbers = re.findall(r'class="caption-number">图 ([^<]*?) ?</span>', html)
