@@ -135,7 +135,8 @@ class Value:
         if len(order) < len(seen):
             user = {p: node for node in seen.difference(order) for p in node.parents}
             node = next(iter(user))
-            for _ in user:  # whoever walks on from user to user ends up on the cycle
+            # whoever walks on from user to user ends up on the cycle
+            for _ in user:
                 node = user[node]
             raise ValueError(f"The graph has a cycle: {node!r} depends on itself.")
         return order
