@@ -22,7 +22,7 @@ class Value:
 
     Raises:
         TypeError: `data` is no number.
-        ValueError: `data` is NaN or infinite.
+        ValueError: `data` or a slope is NaN or infinite.
     """
 
     def __init__(
@@ -37,6 +37,8 @@ class Value:
             raise TypeError(f"Value needs a number, not {kind} ({data!r}).")
         if not math.isfinite(data):
             raise ValueError(f"Value({data}): only finite numbers have gradients.")
+        if not all(map(math.isfinite, slopes)):
+            raise ValueError(f"The step {label!r} has no finite slope at {data}.")
         self.data = float(data)
         self.grad = 0.0
         self.parents = parents
@@ -76,8 +78,13 @@ class Value:
             raise ValueError(f"{self.data} ** {exponent} is no real number.")
         if self.data == 0 and exponent < 1 and exponent != 0:
             raise ZeroDivisionError(f"0 ** {exponent} has no finite slope.")
-        slope = exponent * self.data ** (exponent - 1) if exponent else 0.0
-        return Value(self.data**exponent, (self,), (slope,), f"^{exponent}")
+        try:
+            power = self.data**exponent
+            slope = exponent * self.data ** (exponent - 1) if exponent else 0.0
+        except OverflowError:
+            message = f"{self.data} ** {exponent} is too large for a float."
+            raise OverflowError(message) from None
+        return Value(power, (self,), (slope,), f"^{exponent}")
 
     def exp(self) -> "Value":
         """Return e to this power."""
@@ -232,12 +239,14 @@ class MLP:
         rng: draws the weights.
 
     Raises:
-        ValueError: there is no layer, or a size is below 1.
+        ValueError: no layer, a size below 1, or an unknown activation.
     """
 
     def __init__(self, sizes: Sequence[int], activation: str, rng: random.Random) -> None:
         if len(sizes) < 2:
             raise ValueError(f"sizes {sizes}: inputs and at least one layer are needed.")
+        if activation not in ("tanh", "relu"):
+            raise ValueError(f"No activation {activation!r} for hidden layers: tanh, relu.")
         last = len(sizes) - 2
         self.layers = [
             Layer(sizes[i], sizes[i + 1], activation if i < last else "linear", rng) for i in range(last + 1)

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
+from typing import Any
 
 SECONDS_PER_HOUR = 3600
 
@@ -20,7 +21,8 @@ class TransformerConfig:
     Attributes:
         layers, width, heads: number of blocks, numbers per token, attention heads per block.
         vocabulary, positions: rows of the two embedding tables; `positions` is the longest context.
-        feed_forward: hidden units of a block's two-layer network; by default four times the width.
+        feed_forward: hidden units of a block's two-layer network; by default four times the width;
+            `dataclasses.replace` keeps what stands there, so give it anew with another width.
         token_types: rows of BERT's table of sentence A or B; 0 for none.
         pooler: BERT's dense layer over the first token.
         tied_head: the output layer is the token table once more; otherwise it adds vocabulary × width weights.
@@ -47,6 +49,8 @@ class TransformerConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if self.width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide the width {self.width}. Choose a divisor of it.")
+        if self.token_types < 0 or self.feed_forward < 0:
+            raise ValueError(f"token_types {self.token_types}, feed_forward {self.feed_forward}: neither is negative.")
         if not self.feed_forward:
             object.__setattr__(self, "feed_forward", 4 * self.width)
 
@@ -70,8 +74,13 @@ class TransformerConfig:
 
         Element-wise work and look-ups are not counted, nor is the causal mask: attention counts as if every token saw
         the whole context (by default the longest one). `head` says whether the logits are computed.
+
+        Raises:
+            ValueError: the context is shorter than 1 or longer than the positions.
         """
         context = self.positions if context is None else context
+        if not 0 < context <= self.positions:
+            raise ValueError(f"A context of {context} tokens: it must be from 1 to {self.positions}.")
         weights = self.layers * (4 * self.width**2 + 2 * self.width * self.feed_forward)
         return 2 * (weights + head * self.vocabulary * self.width) + 4 * self.layers * self.width * context
 
@@ -183,7 +192,7 @@ def training_flop(parameters: float, tokens: float) -> float:
     Raises:
         ValueError: a negative number.
     """
-    if parameters < 0 or tokens < 0:
+    if not (parameters >= 0 and tokens >= 0):  # so NaN is refused too
         raise ValueError(f"{parameters:,} parameters and {tokens:,} tokens: neither can be negative.")
     return 6 * parameters * tokens
 
@@ -216,12 +225,12 @@ def model_flops_utilization(flop: float, accelerator_hours: float, peak_flop_per
     Raises:
         ValueError: hours or peak are not positive, or the FLOP are negative.
     """
-    if accelerator_hours <= 0 or peak_flop_per_second <= 0:
+    if not (accelerator_hours > 0 and peak_flop_per_second > 0):
         raise ValueError(
             f"{accelerator_hours:,} accelerator hours at {peak_flop_per_second:,} FLOP/s: both must be positive."
         )
-    if flop < 0:
-        raise ValueError(f"{flop:,} FLOP cannot be negative.")
+    if not flop >= 0:
+        raise ValueError(f"{flop:,} FLOP: it cannot be negative.")
     return flop / (accelerator_hours * SECONDS_PER_HOUR * peak_flop_per_second)
 
 
@@ -233,31 +242,35 @@ def gpu_hours(flop: float, peak_flop_per_second: float, utilization: float) -> f
     """
     if not 0 < utilization <= 1:
         raise ValueError(f"A utilisation of {utilization} is outside (0, 1]. 40 per cent is 0.4.")
-    if peak_flop_per_second <= 0 or flop < 0:
-        raise ValueError(f"{flop:,} FLOP at {peak_flop_per_second:,} FLOP/s: not negative, and a positive peak.")
+    if not (flop >= 0 and peak_flop_per_second > 0):
+        raise ValueError(
+            f"{flop:,} FLOP at {peak_flop_per_second:,} FLOP/s: FLOP cannot be negative, the peak must be positive."
+        )
     return flop / (peak_flop_per_second * utilization) / SECONDS_PER_HOUR
 
 
-def training_usd(accelerator_hours: float, usd_per_hour: float) -> float:
+def training_usd(accelerator_hours: float, usd_per_hour: float | None) -> float:
     """Return what the accelerators' hours cost in rent: nothing else, no staff, data, trials or storage.
 
     Raises:
-        ValueError: a negative number.
+        ValueError: a negative number, or no rent, as for accelerators whose rent the table lacks.
     """
-    if accelerator_hours < 0 or usd_per_hour < 0:
+    if usd_per_hour is None:
+        raise ValueError("The table has no rent for this accelerator: give usd_per_hour yourself.")
+    if not (accelerator_hours >= 0 and usd_per_hour >= 0):
         raise ValueError(f"{accelerator_hours:,} hours at {usd_per_hour:,} USD: neither can be negative.")
     return accelerator_hours * usd_per_hour
 
 
-def _table(name: str) -> dict:
+def _table(name: str) -> dict[str, dict]:
     return tomllib.loads((resources.files("course.tables") / f"{name}.toml").read_text(encoding="utf8"))
 
 
-def _frozen(row: dict) -> dict:
+def _frozen(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"source": tuple(row["source"])}
 
 
-def _pick(table: dict, name: str, kind: str):
+def _pick(table: dict[str, Any], name: str, kind: str) -> Any:
     if name not in table:
         raise ValueError(f"No {kind} {name!r} in the table. There are: {', '.join(table)}.")
     return table[name]

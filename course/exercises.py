@@ -52,33 +52,6 @@ def _squared_softmax_gradient(scores: torch.Tensor) -> torch.Tensor:
 
 
 EXERCISES = {
-    "04-multiply-adds": Exercise(
-        expected=100 * (2 * 784 * 256 + 3 * 256 * 10),
-        hint_zh="前向两次矩阵乘法；反向第二层两次（对权重、对隐藏层），第一层只有对权重的一次。",
-        hint_en="Two products forward; backward two for the second layer, one for the first (its weights only).",
-    ),
-    "04-squared-softmax": Exercise(
-        expected=_squared_softmax_gradient,
-        cases=tuple(torch.tensor(z, dtype=torch.float64) for z in ([0.0, 0, 0], [2.0, 1, -1, 0.5], [-8.0, 8, 0])),
-        hint_zh="误差2(p − y)乘上softmax的雅可比矩阵diag(p) − p pᵀ；它是对称的。",
-        hint_en="Multiply the error 2(p − y) by the Jacobian of softmax, diag(p) − p pᵀ; it is symmetric.",
-    ),
-    "03-slope": Exercise(
-        expected=400 * math.exp(-60 / 40) * (1 - (60 - 40) / 40),
-        hint_zh="价格走两条路：每件多赚一元，乘销量；销量少了，乘单件毛利。单件毛利现在是20元。",
-        hint_en="Two routes: one yuan more a piece, times demand; fewer pieces, times the margin, now 20 yuan.",
-    ),
-    "03-sigmoid": Exercise(
-        expected=_sigmoid_slope,
-        cases=(torch.tensor([0.0, 1.0, -1.0]), torch.tensor([-4.0, 0.5, 6.0])),
-        hint_zh="sigmoid的导数可以用它自己的值写出来：σ(1 − σ)。",
-        hint_en="The slope of the sigmoid can be written with its own value: σ (1 - σ).",
-    ),
-    "03-backward-cost": Exercise(
-        expected=(784 * 256 + 256 * 10) + 256 * 10,
-        hint_zh="权重的梯度每层一次矩阵乘法，输入的梯度也每层一次，只有第一层的输入是数据，不用求。",
-        hint_en="One product a layer for the weights, one for its inputs; but the first layer's inputs are data.",
-    ),
     "01-token-table": Exercise(
         expected=50_257 * 768,
         hint_zh="每个词元一行，每行和模型一样宽。",
@@ -112,6 +85,33 @@ EXERCISES = {
         ),
         hint_zh="先数每组有几行，再按组号累加：轮到这一组之前，测试集还不到五分之一，就把整组放进去。",
         hint_en="Count the rows of each group, then add up by group: it goes in whole while fewer than a fifth are in.",
+    ),
+    "03-slope": Exercise(
+        expected=400 * math.exp(-60 / 40) * (1 - (60 - 40) / 40),
+        hint_zh="价格走两条路：每件多赚一元，乘销量；销量少了，乘单件毛利。单件毛利现在是20元。",
+        hint_en="Two routes: one yuan more a piece, times demand; fewer pieces, times the margin, now 20 yuan.",
+    ),
+    "03-sigmoid": Exercise(
+        expected=_sigmoid_slope,
+        cases=(torch.tensor([0.0, 1.0, -1.0]), torch.tensor([-4.0, 0.5, 6.0])),
+        hint_zh="sigmoid的导数可以用它自己的值写出来：σ(1 − σ)。",
+        hint_en="The slope of the sigmoid can be written with its own value: σ (1 - σ).",
+    ),
+    "03-backward-cost": Exercise(
+        expected=(784 * 256 + 256 * 10) + 256 * 10,
+        hint_zh="权重的梯度每层一次矩阵乘法，输入的梯度也每层一次，只有第一层的输入是数据，不用求。",
+        hint_en="One product a layer for the weights, one for its inputs; but the first layer's inputs are data.",
+    ),
+    "04-multiply-adds": Exercise(
+        expected=100 * (2 * 784 * 256 + 3 * 256 * 10),
+        hint_zh="前向两次矩阵乘法；反向第二层两次（对权重、对隐藏层），第一层只有对权重的一次。",
+        hint_en="Two products forward; backward two for the second layer, one for the first (its weights only).",
+    ),
+    "04-squared-softmax": Exercise(
+        expected=_squared_softmax_gradient,
+        cases=tuple(torch.tensor(z, dtype=torch.float64) for z in ([0.0, 0, 0], [2.0, 1, -1, 0.5], [-8.0, 8, 0])),
+        hint_zh="误差2(p − y)乘上softmax的雅可比矩阵diag(p) − p pᵀ；它是对称的。",
+        hint_en="Multiply the error 2(p − y) by the Jacobian of softmax, diag(p) − p pᵀ; it is symmetric.",
     ),
     "05b-parameters": Exercise(
         expected=32 * 64 * 3 * 3,

@@ -164,10 +164,11 @@ class ShopFigure(SphinxRole):
 
 def in_chinese(number: float) -> str:
     """Return a large number as Chinese counts it, rounded to four digits: 1.095亿, 1.6万亿."""
+    number = float(f"{number:.4g}")
     for unit, word in ((1e12, "万亿"), (1e8, "亿"), (1e4, "万")):
         if number >= unit:
-            return f"{number / unit:,.4g}{word}"
-    return f"{number:,.4g}"
+            return f"{number / unit:,.15g}{word}"
+    return f"{number:,.15g}"
 
 
 def power_of_ten(number: float) -> str:

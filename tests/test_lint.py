@@ -196,6 +196,9 @@ WRONG = ":::{dropdown} 乙　三\n:class-container: quiz\n不对。多了一。\
         (WRONG + WRONG, [3]),  # none is right
         (RIGHT + RIGHT, [3]),
         (RIGHT, [3]),  # no choice
+        (RIGHT + WRONG.replace(":class-container: quiz\n", ""), [3]),  # it would not look like an option
+        ("<!-- lint-ok quiz: two are right on purpose -->\n" + RIGHT + RIGHT, []),
+        (":::{dropdown} 一张表\n表\n:::\n", []),  # no option
         (RIGHT + WRONG.replace("不对。多了一。", "多了一。"), [3]),
         (RIGHT + WRONG.replace("多了一。\n\n还有一段。", ""), [3]),  # no reason
         (RIGHT + WRONG + "\n**二**　再问？\n\n" + WRONG, [16]),
@@ -205,3 +208,15 @@ def test_quiz(options, lines):
     problems = list(lint.check_quiz(Path("book/page.md"), f"**一**　问？\n\n{options}"))
     assert [problem.line for problem in problems] == lines
     assert set(rules(problems)) <= {"quiz"}
+
+
+def test_quiz_at_the_top_of_a_page():
+    assert not list(lint.check_quiz(Path("book/page.md"), RIGHT + WRONG))
+
+
+def test_quizzes_of_all_pages_are_read(copy_of_project, monkeypatch):
+    monkeypatch.chdir(copy_of_project)
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    page = Path("book/05-project.md")
+    page.write_text(f"# 题目\n\n**一**　问？\n\n{WRONG}{WRONG}", encoding="utf8")
+    assert "quiz" in rules(lint.check_all())

@@ -35,7 +35,7 @@ MEASURED = re.compile(
 SOURCED = re.compile(r"\{glue|\{cite|\{shop\}|\{seeds\}|假设(?!不|落|对|错)")
 MACHINE_PATH = re.compile(r"/(?:home|root|Users|tmp|work)/|[A-Z]:\\\\?Users")  # lint-ok paths: the pattern itself
 ROLE_OR_DIRECTIVE = re.compile(r"\{[\w:+-]+\}`|^\s*(?:```+|:::+)\s*\{")
-OPTION = re.compile(r"^:::+\{dropdown\}.*\n:class-container: quiz\n((?:.*\n)*?):::+$", re.M)
+OPTION = re.compile(r"^:::+\{dropdown\} [甲乙丙丁戊]　.*\n(:class-container: quiz\n)?((?:.*\n)*?):::+$", re.M)
 REASON = re.compile(r"(对|不对)。.*\S")
 EXEMPT = re.compile(r"lint-ok (\w+):[ \t]*(\w?)")
 
@@ -85,11 +85,13 @@ def check_quiz(file: Path, text: str) -> Iterator[Problem]:
     """Check each question of a page's quiz: what stands between two runs of options."""
     end, questions = 0, []
     for option in OPTION.finditer(text):
-        if text[end : option.start()].strip():
-            questions.append((text[: option.start()].count("\n") + 1, []))
-        questions[-1][1].append(REASON.match(option[1].strip()))
+        if not questions or text[end : option.start()].strip():
+            questions.append((text[: option.start()].count("\n") + 1, text[end : option.start()], []))
+        questions[-1][2].append(option[1] and REASON.match(option[2].strip()))
         end = option.end()
-    for line, reasons in questions:
+    for line, question, reasons in questions:
+        if is_exempt("quiz", question):
+            continue
         if not all(reasons) or [reason[1] for reason in reasons].count("对") != 1 or len(reasons) < 2:
             yield Problem(file, line, "quiz")
 

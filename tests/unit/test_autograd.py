@@ -186,6 +186,13 @@ def test_cycle_made_by_hand_is_refused_by_name(make, names):
         (lambda: Value(-2) ** 0.5, ValueError, r"-2.0 \*\* 0.5 is no real number"),
         (lambda: Value(0) ** -1, ZeroDivisionError, r"0 \*\* -1 has no finite slope"),
         (lambda: Value(0) ** 0.5, ZeroDivisionError, r"0 \*\* 0.5 has no finite slope"),
+        (lambda: Value(2) ** 5000, OverflowError, r"2.0 \*\* 5000 is too large for a float"),
+        (lambda: Value(1e-200) ** -1.5, OverflowError, "is too large for a float"),
+        (lambda: Value(0) / 1e-320, ValueError, "step '÷' has no finite slope at 0.0"),
+        (lambda: Value(709.5).exp(), OverflowError, r"exp\(709.5\) is too large"),
+        (lambda: Value(1, (Value(2),)).backward(), ValueError, "shorter"),  # slopes and parents must pair
+        (lambda: MLP([2, 1], "gelu", random.Random(0)), ValueError, "No activation 'gelu' for hidden layers"),
+        (lambda: MLP([2, 3, 1], "linear", random.Random(0)), ValueError, "No activation 'linear' for hidden"),
         (lambda: Value(1000).exp(), OverflowError, r"exp\(1000.0\) is too large"),
         (lambda: Neuron(0, "tanh", random.Random(0)), ValueError, "at least one input, not 0"),
         (lambda: Neuron(2, "gelu", random.Random(0)), ValueError, "No activation 'gelu': tanh, relu or linear"),
@@ -275,3 +282,12 @@ def test_backward_cost_exercise_counts_as_pytorch_does():
     with FlopCounterMode(display=False) as counter:
         loss.backward()
     assert EXERCISES["03-backward-cost"].expected == counter.get_total_flops() / 2
+
+
+def test_exp_reaches_as_far_as_a_float():
+    assert Value(709).exp().data == math.exp(709)
+
+
+def test_bias_starts_at_zero_and_a_step_is_named_in_the_graph():
+    assert Neuron(2, "tanh", random.Random(0)).bias.data == 0
+    assert repr(Value(1.23456) * 1) == "Value(×: data=1.23456, grad=0)"

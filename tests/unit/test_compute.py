@@ -1,15 +1,17 @@
 import math
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
 
-from course import compute
 from course.compute import (
     Accelerator,
     Model,
@@ -124,13 +126,18 @@ def test_float16_stands_in_where_a_chip_has_no_bfloat16():
         (lambda: model("gpt-5"), r"No model 'gpt-5' in the table\. There are: lenet-5, .*deepseek-v4-pro"),
         (lambda: accelerator("tpu"), r"No accelerator 'tpu' in the table\. There are: v100, .*tpu-v4"),
         (lambda: accelerator("v100").peak("fp8"), r"NVIDIA V100 has no peak for 'fp8'\. There are: fp16"),
+        (lambda: replace(TINY, token_types=-5), "token_types -5, feed_forward 96: neither is negative"),
+        (lambda: TINY.forward_flop_per_token(17), "A context of 17 tokens: it must be from 1 to 16"),
+        (lambda: TINY.forward_flop_per_token(0), "A context of 0 tokens"),
+        (lambda: training_usd(10, accelerator("a100").usd_per_hour), "The table has no rent .* give usd_per_hour"),
+        (lambda: training_flop(math.nan, 1), "nan parameters and 1 tokens"),
         (lambda: training_flop(10, -1), "-1 tokens: neither can be negative"),
         (lambda: training_flop(-10, 1), "-10 parameters and 1 tokens: neither can be negative"),
         (lambda: training_flop_per_token(10, layers=-1), "layers -1.*none can be negative"),
         (lambda: model_flops_utilization(1, 0, 1), "0 accelerator hours.*both must be positive"),
         (lambda: model_flops_utilization(1, -2, 1), "-2 accelerator hours.*both must be positive"),
         (lambda: model_flops_utilization(1, 1, 0), "0 FLOP/s: both must be positive"),
-        (lambda: model_flops_utilization(-1, 1, 1), "-1 FLOP cannot be negative"),
+        (lambda: model_flops_utilization(-1, 1, 1), "-1 FLOP: it cannot be negative"),
         (lambda: gpu_hours(1, 1, 0), r"A utilisation of 0 is outside \(0, 1\]"),
         (lambda: gpu_hours(1, 1, 40), r"outside \(0, 1\]\. 40 per cent is 0\.4"),
         (lambda: gpu_hours(-1, 1, 0.5), "-1 FLOP at 1 FLOP/s"),
@@ -161,4 +168,22 @@ def test_every_accelerator_that_a_model_names_is_in_the_table():
 
 def test_module_needs_no_torch():
     """So that the book's tables can be drawn where only the book's own dependencies are installed."""
-    assert "torch" not in vars(compute)
+    program = "import sys, course.compute; sys.exit(bool({'torch', 'matplotlib', 'requests'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
+
+
+def test_rents_and_parameters_are_in_order():
+    for row in accelerators().values():
+        rents = [row.usd_per_hour_low, row.usd_per_hour, row.usd_per_hour_high]
+        assert [r for r in rents if r] == sorted(r for r in rents if r), row.name
+    for row in models().values():
+        assert row.working_parameters <= row.parameters, row.name
+        assert (row.layers is None) == (row.attention_width is None) == (row.context is None), row.name
+
+
+def test_utilization_of_a_whole_run_fits_the_steps_that_its_report_measured():
+    """41 per cent a step and more than nine tenths of the time effective, says the report on Llama 3.1 405B."""
+    row = model("llama-3.1-405b")
+    flop = row.tokens * training_flop_per_token(row.parameters, row.layers, row.attention_width, row.context)
+    whole_run = model_flops_utilization(flop, row.accelerator_hours, accelerator(row.accelerator).peak())
+    assert 0.9 < whole_run / 0.41 < 1

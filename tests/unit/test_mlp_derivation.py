@@ -19,14 +19,15 @@ def notebook_definitions():
     notebook = nbformat.read(Path("notebooks/04-mlp-derivation.ipynb"), as_version=4)
     names = {"relu", "logsumexp", "log_softmax", "softmax", "one_hot", "cross_entropy"}
     names |= {"numeric_gradient", "new_layers", "forward", "backward", "reliability", "calibration_error"}
+    names |= {"sigmoid", "log_sigmoid"}
     namespace = {"np": np, "math": math, "pairwise": pairwise, "Callable": Callable}
     for cell in notebook.cells:
         if cell.cell_type == "code":
             for node in ast.parse(cell.source).body:
-                is_alias = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "Layers"
-                if is_alias or (isinstance(node, ast.FunctionDef) and node.name in names):
+                is_named = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("Layers", "PAIRINGS")
+                if is_named or (isinstance(node, ast.FunctionDef) and node.name in names):
                     exec(ast.unparse(node), namespace)
-    return SimpleNamespace(**{name: namespace[name] for name in names})
+    return SimpleNamespace(**{name: namespace[name] for name in [*names, "PAIRINGS"]})
 
 
 mlp = notebook_definitions()
@@ -120,3 +121,29 @@ def test_calibration_error_by_hand():
     # three in the last bin, confidence 2.9 / 3, right 2 / 3; two in the sixth, 0.55 against 0.5
     expected = 3 / 5 * abs(2.9 / 3 - 2 / 3) + 2 / 5 * abs(0.55 - 0.5)
     assert math.isclose(mlp.calibration_error(mlp.reliability(confidence, right)), expected)
+
+
+def test_log_sigmoid_overflows_nowhere():
+    z = np.array([-1e3, -30.0, 0.0, 30.0, 1e3])
+    assert_allclose(mlp.log_sigmoid(z), torch.nn.functional.logsigmoid(torch.from_numpy(z)), atol=1e-300)
+
+
+@pytest.mark.parametrize("name", list(mlp.PAIRINGS))
+def test_gradient_of_every_pairing_is_that_of_autograd(name):
+    losses = {
+        "softmax + cross-entropy": lambda z, y: -(y * z.log_softmax(1)).sum(1),
+        "sigmoid + binary CE": lambda z, y: torch.nn.functional.binary_cross_entropy_with_logits(
+            z, y, reduction="none"
+        ).sum(1),
+        "identity + squared error": lambda z, y: 0.5 * ((z - y) ** 2).sum(1),
+        "sigmoid + CE (article)": lambda z, y: -(y * torch.nn.functional.logsigmoid(z)).sum(1),
+    }
+    rng = np.random.default_rng(0)
+    logits, labels = rng.uniform(-30, 30, (40, 10)), rng.integers(0, 10, 40)
+    Y = mlp.one_hot(labels, logits)
+    z = torch.from_numpy(logits).requires_grad_()
+    theirs = losses[name](z, torch.from_numpy(Y))
+    theirs.sum().backward()
+    _, loss, gradient = mlp.PAIRINGS[name]
+    assert_allclose(loss(logits, Y), theirs.detach(), atol=1e-12)
+    assert_allclose(gradient(logits, Y), z.grad, atol=1e-12)
