@@ -1,7 +1,9 @@
 """Citations as Chinese books print them: （Xiao等，2017）, and names in the bibliography joined by 、."""
 
+import functools
 from dataclasses import dataclass, field
 
+import pybtex.plugin
 from docutils import nodes
 from pybtex.plugin import register_plugin as register_pybtex_plugin
 from pybtex.style.formatting.unsrt import Style
@@ -51,6 +53,8 @@ def visit_label(self, node: nodes.label) -> None:
 def setup(app: Sphinx) -> dict:
     register_plugin("sphinxcontrib.bibtex.style.referencing", "chinese", ChineseReferences)
     register_pybtex_plugin("pybtex.style.formatting", "chinese", ChineseBibliography)
+    # at every citation it would look through all installed packages for the same plugin
+    pybtex.plugin._load_entry_point = functools.cache(pybtex.plugin._load_entry_point)
     app.add_node(nodes.citation, override=True, html=(visit_entry, depart_entry))
     app.add_node(nodes.label, override=True, html=(visit_label, HTML5Translator.depart_label))
     return {"parallel_read_safe": True}

@@ -1,5 +1,6 @@
 """Formulas drawn when the book is built: SVG for the eye, MathML for screen readers, no script and no font to load."""
 
+import functools
 import re
 from xml.etree import ElementTree
 
@@ -21,14 +22,19 @@ def draw(latex: str, block: bool, node: nodes.Node) -> str:
     if block and r"\\" in latex and r"\begin" not in latex:
         latex = rf"\begin{{aligned}}{latex}\end{{aligned}}"
     try:
-        formula = ziamath.Latex(latex, size=SIZE, color="currentColor", inline=not block)
-        picture = formula.svgxml()
-        # latex2mathml knows the table of `aligned` under another name
-        mathml = convert(latex.replace("{aligned}", "{align*}"), display="block" if block else "inline")
-        ElementTree.fromstring(mathml)  # what it does not know it may copy, and break the page
+        return picture_and_words(latex, block)
     except Exception as error:
         logger.warning("this formula cannot be drawn (%s): %s", error, latex, location=node)
         return f"<code>{latex}</code>"
+
+
+@functools.cache  # a page says n and W many times
+def picture_and_words(latex: str, block: bool) -> str:
+    """Return the outlines of a formula, and its MathML for screen readers."""
+    picture = ziamath.Latex(latex, size=SIZE, color="currentColor", inline=not block).svgxml()
+    # latex2mathml knows the table of `aligned` under another name
+    mathml = convert(latex.replace("{aligned}", "{align*}"), display="block" if block else "inline")
+    ElementTree.fromstring(mathml)  # what it does not know it may copy, and break the page
     picture.set("aria-hidden", "true")
     _, top, width, height = (float(number) / SIZE for number in picture.get("viewBox").split())
     below = top + height  # how far the picture reaches below the baseline
