@@ -55,7 +55,8 @@ def visit_inline(self, node: nodes.math) -> None:
 
 
 def visit_block(self, node: nodes.math_block) -> None:
-    self.body.append(self.starttag(node, "div", CLASS="math notranslate"))
+    # a long formula scrolls on a phone, so the keyboard must reach it
+    self.body.append(self.starttag(node, "div", CLASS="math notranslate", tabindex="0"))
     self.body.append(draw(node.astext(), True, node))
     if node["number"]:
         self.body.append(f'<span class="eqno">({node["number"]})')

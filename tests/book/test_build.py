@@ -144,7 +144,8 @@ def test_citations_read_as_chinese(built):
     assert re.search(r'（<a[^>]*href="references.html#cite-xiao2017fashion"[^>]*>Xiao等，2017</a>）', html)
     listed = page(built, "_build/html/book/references.html")
     assert "Han Xiao、Kashif Rasul、Roland Vollgraf" in listed
-    assert not re.search(r"\[\d+\]|et al| and ", re.sub(r"<[^>]+>", "", listed[listed.index("<article") :]))
+    assert "Erik Brynjolfsson、Danielle Li、Lindsey" in listed
+    assert not re.search(r"\[\d+\]|et al", re.sub(r"<[^>]+>", "", listed[listed.index("<article") :]))
 
 
 def test_pictures_bring_their_words(built):
@@ -156,7 +157,7 @@ def test_pictures_bring_their_words(built):
 
 def test_formulas_are_drawn_and_can_be_read_aloud(built):
     html = page(built)
-    formulas = re.findall(r'<(?:span|div) class="math notranslate">(.*?)</(?:span></span|div)>', html, re.S)
+    formulas = re.findall(r'<(?:span|div) class="math notranslate"[^>]*>(.*?)</(?:span></span|div)>', html, re.S)
     assert len(formulas) > 10
     assert all("<svg" in formula and 'aria-hidden="true"' in formula and "<math" in formula for formula in formulas)
     assert not re.search(r"<script[^>]*mathjax", html, re.I)
