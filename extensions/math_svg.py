@@ -41,8 +41,18 @@ def picture_and_words(latex: str, block: bool) -> str:
     picture.set("style", f"width:{width:.3f}em;height:{height:.3f}em;vertical-align:{-below:.3f}em")
     for pixels in ("width", "height"):
         picture.attrib.pop(pixels)
+    for path in picture.iter():
+        if "d" in path.attrib:
+            path.set("d", shorter(path.get("d")))
     svg = ziamath.zmath.ET.tostring(picture, encoding="unicode")
     return f'{svg}<span class="mathml">{mathml}</span>'
+
+
+def shorter(outline: str) -> str:
+    """Round coordinates to a tenth of a pixel, 1/180 em, and drop what can be dropped: a third less to load."""
+    rounded = re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), outline)
+    packed = re.sub(r"\s*([A-Za-z])\s*|\s+(?=-)", r"\1", rounded).strip()
+    return re.sub(r"(M([^A-Z]+))L\2(?=[A-Z])", r"\1", packed)  # a line to where one stands
 
 
 def visit_inline(self, node: nodes.math) -> None:

@@ -116,10 +116,7 @@ def test_a_line_holds_about_forty_characters(browser, html):
 
 
 def test_a_page_is_light_before_its_pictures(browser, server, pages):
-    """At most 1 MB, uncompressed, and at most one style sheet holds up the text.
-
-    Chapter 4 derives every gradient: its three hundred formulas, drawn in the page, may weigh half as much again.
-    """
+    """At most 1 MB, uncompressed, and at most one style sheet holds up the text."""
     for name in pages:
         page = browser.new_page()
         responses = []
@@ -128,7 +125,7 @@ def test_a_page_is_light_before_its_pictures(browser, server, pages):
         page.wait_for_load_state("networkidle")
         sizes = {response.url: len(response.body()) for response in responses}
         weight = sum(size for url, size in sizes.items() if "/_images/" not in url)
-        assert weight <= (1_500_000 if "/04-" in name else 1_000_000), (name, weight)
+        assert weight <= 1_000_000, (name, weight)
         assert sum(size for url, size in sizes.items() if url.endswith("book.css")) <= 180_000  # the theme's: 530,000
         assert sum(url.split("?")[0].endswith(".css") for url in sizes) == 1, (name, list(sizes))
         page.close()
