@@ -1,3 +1,4 @@
+import filecmp
 import functools
 import http.server
 import os
@@ -26,9 +27,10 @@ def copy_project(target):
     command = ["git", "-c", "core.quotePath=false", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf8", check=True)
     for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, target / name)
+        here, there = ROOT / name, target / name
+        if here.is_file() and not (there.is_file() and filecmp.cmp(here, there, shallow=False)):
+            there.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(here, there)
     return target
 
 
@@ -48,6 +50,22 @@ def built(tmp_path_factory):
     result = build(project)
     assert result.returncode == 0, plain(result)
     return project
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory):
+    """A built copy of the project, to be broken on purpose."""
+    project = copy_project(tmp_path_factory.mktemp("workshop") / "课程 copy")
+    result = build(project)
+    assert result.returncode == 0, plain(result)
+    return project
+
+
+@pytest.fixture
+def built_copy(workshop):
+    """A copy whose book is built, so that a change costs only the pages it touches; mended after the test."""
+    yield workshop
+    copy_project(workshop)
 
 
 @pytest.fixture(scope="session")

@@ -31,31 +31,31 @@ def test_unchanged_book_reads_nothing_again(built):
     assert "0 added, 0 changed, 0 removed" in plain(build(built))
 
 
-def test_changed_number_reaches_a_distant_page(copy_of_project):
+def test_changed_number_reaches_a_distant_page(built_copy):
     """A page of prose does not change, the notebook does: the second build must take up the new number."""
-    distant = copy_of_project / "book/references.md"  # it has no other tie to the notebook
+    distant = built_copy / "book/references.md"  # it has no other tie to the notebook
     glue = f"{{glue:text}}`../{NOTEBOOK}::cnn_test_accuracy:.1%`"
     distant.write_text(f"{distant.read_text(encoding='utf8')}\n{glue}\n", encoding="utf8")
-    build(copy_of_project)
-    assert "12.3%" not in page(copy_of_project, "_build/html/book/references.html")
+    build(built_copy)
+    assert "12.3%" not in page(built_copy, "_build/html/book/references.html")
 
-    notebook = json.loads((copy_of_project / NOTEBOOK).read_text(encoding="utf8"))
+    notebook = json.loads((built_copy / NOTEBOOK).read_text(encoding="utf8"))
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
     recorded = next(o for o in outputs if o.get("metadata", {}).get("scrapbook", {}).get("name") == "cnn_test_accuracy")
     recorded["data"]["text/plain"] = ["0.1234"]
-    (copy_of_project / NOTEBOOK).write_text(json.dumps(notebook), encoding="utf8")
-    result = build(copy_of_project)
+    (built_copy / NOTEBOOK).write_text(json.dumps(notebook), encoding="utf8")
+    result = build(built_copy)
     assert result.returncode == 0, plain(result)
     assert "0 added, 4 changed, 0 removed" in plain(result)  # the notebook and the three pages that draw on it
-    assert "12.3%" in page(copy_of_project, "_build/html/book/references.html")
+    assert "12.3%" in page(built_copy, "_build/html/book/references.html")
 
 
-def test_changed_claim_reaches_its_pages(copy_of_project):
-    build(copy_of_project)
-    edit(copy_of_project / "book/data/claims.toml", 'id = "C16"', 'id = "C99"')
-    build(copy_of_project)
-    assert "C99" in page(copy_of_project)
-    assert "C99" in page(copy_of_project, "_build/html/book/fact-check.html")
+def test_changed_claim_reaches_its_pages(built_copy):
+    build(built_copy)
+    edit(built_copy / "book/data/claims.toml", 'id = "C16"', 'id = "C99"')
+    build(built_copy)
+    assert "C99" in page(built_copy)
+    assert "C99" in page(built_copy, "_build/html/book/fact-check.html")
 
 
 @pytest.mark.parametrize(
@@ -87,20 +87,20 @@ def test_changed_claim_reaches_its_pages(copy_of_project):
         "contents",
     ],
 )
-def test_what_is_missing_fails_the_build_and_is_named(copy_of_project, file, old, new, message):
-    edit(copy_of_project / file, old, new)
-    result = build(copy_of_project)
+def test_what_is_missing_fails_the_build_and_is_named(built_copy, file, old, new, message):
+    edit(built_copy / file, old, new)
+    result = build(built_copy)
     assert result.returncode != 0
     assert re.search(message, plain(result))
 
 
-def test_stored_error_fails_the_build_and_names_notebook_and_cell(copy_of_project):
-    notebook = json.loads((copy_of_project / NOTEBOOK).read_text(encoding="utf8"))
+def test_stored_error_fails_the_build_and_names_notebook_and_cell(built_copy):
+    notebook = json.loads((built_copy / NOTEBOOK).read_text(encoding="utf8"))
     number, cell = next((n, c) for n, c in enumerate(notebook["cells"], 1) if c["cell_type"] == "code")
     error = {"output_type": "error", "ename": "ValueError", "evalue": "on purpose", "traceback": []}
     cell["outputs"] = [error]
-    (copy_of_project / NOTEBOOK).write_text(json.dumps(notebook), encoding="utf8")
-    result = build(copy_of_project)
+    (built_copy / NOTEBOOK).write_text(json.dumps(notebook), encoding="utf8")
+    result = build(built_copy)
     assert result.returncode != 0
     assert re.search(rf"05b-image-classification.*cell {number} ended in ValueError: on purpose", plain(result))
 
@@ -122,9 +122,9 @@ def test_figures_are_numbered_by_chapter(built, name, prefix):
     assert set(re.findall(r'class="std std-numref">图 ([^<]*)</span>', html)) <= set(numbers)
 
 
-def test_raster_pictures_bring_their_words_too(copy_of_project):
+def test_raster_pictures_bring_their_words_too(built_copy):
     """The second of two equal pictures has words of its own."""
-    file = copy_of_project / NOTEBOOK
+    file = built_copy / NOTEBOOK
     notebook = json.loads(file.read_text(encoding="utf8"))
     pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
     cell = next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")
@@ -133,8 +133,8 @@ def test_raster_pictures_bring_their_words_too(copy_of_project):
         for words in ("一个点", "又一个点")
     ]
     file.write_text(json.dumps(notebook), encoding="utf8")
-    assert build(copy_of_project).returncode == 0
-    html = page(copy_of_project, f"_build/html/{NOTEBOOK.replace('.ipynb', '.html')}")
+    assert build(built_copy).returncode == 0
+    html = page(built_copy, f"_build/html/{NOTEBOOK.replace('.ipynb', '.html')}")
     assert 'alt="一个点"' in html
     assert 'alt="又一个点"' in html
 
@@ -163,11 +163,11 @@ def test_formulas_are_drawn_and_can_be_read_aloud(built):
     assert not re.search(r"<script[^>]*mathjax", html, re.I)
 
 
-def test_aligned_formulas_have_words_too(copy_of_project):
-    edit(copy_of_project / "book/05-project.md", r"a^\ast = 1-\frac{c}{m}.", r"a &= b \\ &= 1-\frac{c}{m}.")
-    result = build(copy_of_project)
+def test_aligned_formulas_have_words_too(built_copy):
+    edit(built_copy / "book/05-project.md", r"a^\ast = 1-\frac{c}{m}.", r"a &= b \\ &= 1-\frac{c}{m}.")
+    result = build(built_copy)
     assert result.returncode == 0, plain(result)
-    assert "<mtable" in page(copy_of_project)
+    assert "<mtable" in page(built_copy)
 
 
 def test_every_claim_is_on_the_fact_check_page(built):

@@ -71,15 +71,15 @@ def figures(file: Path):
     return re.findall(r"<figure.*?</figure>", file.read_text(encoding="utf8"), re.DOTALL)
 
 
-def test_diagrams_are_figures_in_both_modes(copy_of_project):
-    add_to_page(copy_of_project, SHELF)
+def test_diagrams_are_figures_in_both_modes(built_copy):
+    add_to_page(built_copy, SHELF)
     diagram = "flowchart LR\n    accTitle: 笔记本里的图\n    accDescr: 丙到丁\n    c[丙] --> d[丁]\n"
-    add_cell(copy_of_project, diagram)
-    add_cell(copy_of_project, diagram, mystnb={"figure": {"name": "fig-cell", "caption": "元数据里的标题"}})
-    result = build(copy_of_project)
+    add_cell(built_copy, diagram)
+    add_cell(built_copy, diagram, mystnb={"figure": {"name": "fig-cell", "caption": "元数据里的标题"}})
+    result = build(built_copy)
     assert result.returncode == 0, plain(result)
 
-    html = copy_of_project / "_build/html"
+    html = built_copy / "_build/html"
     page = html / PAGE.replace(".md", ".html")
     shelf, untitled = figures(page)
     assert re.search(r'id="fig-shelf".*图 \d+ .*一件新品怎样上架', shelf, re.DOTALL)
@@ -100,14 +100,14 @@ def test_diagrams_are_figures_in_both_modes(copy_of_project):
     assert "笔记本里的图" not in bare
 
 
-def test_broken_diagrams_fail_the_build_and_are_named(copy_of_project):
+def test_broken_diagrams_fail_the_build_and_are_named(built_copy):
     expected = []
     for reason, line, diagram in BROKEN:
-        last = add_to_page(copy_of_project, f"\n```mermaid\n{diagram}\n```\n")
+        last = add_to_page(built_copy, f"\n```mermaid\n{diagram}\n```\n")
         expected.append(f"{PAGE}:{last + 3 + line}: WARNING: this diagram cannot be drawn: .*{reason}")
-    cell = add_cell(copy_of_project, "flowchart LR\n    a[甲 --> b")
+    cell = add_cell(built_copy, "flowchart LR\n    a[甲 --> b")
     expected.append(rf"{NOTEBOOK}:? WARNING: cell {cell}: this diagram cannot be drawn: .*Unterminated node label")
-    result = build(copy_of_project)
+    result = build(built_copy)
     assert result.returncode != 0
     for message in expected:
         assert re.search(message, plain(result)), (message, plain(result))

@@ -185,13 +185,13 @@ print("可以复制")
 """
 
 
-def test_what_can_be_clicked_works(browser, copy_of_project):
+def test_what_can_be_clicked_works(browser, built_copy):
     """Folded asides, tabs, the button that copies code: their scripts come with the pages that ask for them."""
-    page_file = copy_of_project / "book/references.md"
+    page_file = built_copy / "book/references.md"
     page_file.write_text(page_file.read_text(encoding="utf8") + MOVING, encoding="utf8")
-    assert build(copy_of_project).returncode == 0
+    assert build(built_copy).returncode == 0
     page = browser.new_page()
-    page.goto((copy_of_project / "_build/html/book/references.html").as_uri())
+    page.goto((built_copy / "_build/html/book/references.html").as_uri())
     page.wait_for_load_state("networkidle")
     assert not page.get_by_text("藏起来的话").is_visible()
     page.locator(".admonition.dropdown .admonition-title").click()
