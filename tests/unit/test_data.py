@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torchvision
+from PIL import Image
 
 from course import data
 
@@ -186,6 +187,82 @@ def test_clothing_reviews_are_what_the_file_holds():
         column = reviews[name.lower().replace(" ", "_")]
         assert column.notna().sum() == len(table) - table[name].null_count
         assert column.dropna().tolist() == [value for value in table[name].to_pylist() if value is not None]
+
+
+def picture(folder, path, pixels, **options):
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(pixels, dtype=np.uint8)).save(folder / path, **options)
+
+
+def test_image_folder_gives_the_bytes_that_were_written(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, (3, 5, 4), dtype=np.uint8)
+    for path, pixels in zip(["shirt/2.png", "shirt/1.png", "bag/a.png"], grey, strict=True):
+        picture(tmp_path, path, pixels)
+    (tmp_path / "shirt/.hidden").write_bytes(b"")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "readme.txt").touch()
+    images, labels, classes = data.image_folder(tmp_path)
+    assert classes == ("bag", "shirt")
+    assert labels.tolist() == [0, 1, 1]  # in the order of the names: a, 1, 2
+    assert str(images.dtype) == "torch.uint8"
+    assert (images.numpy() == grey[[2, 1, 0]]).all()
+
+
+def test_image_folder_fits_pictures_into_a_square_without_stretching_them(tmp_path):
+    wide = np.full((28, 56), 200)
+    wide[8:20, 16:40] = 0  # a black box, twice as wide as high, on light grey
+    picture(tmp_path, "a/wide.png", wide)
+    picture(tmp_path, "b/high.png", wide.T)
+    images, _, _ = data.image_folder(str(tmp_path), size=28)
+    assert images.shape == (2, 28, 28)
+    assert abs(images[1].int() - images[0].T.int()).max() <= 2  # rounding
+    assert (images[0, :7] == 200).all()  # the margin has the background's grey
+    rows, columns = np.nonzero(images[0].numpy() < 100)
+    assert np.ptp(columns) + 1 == 2 * (np.ptp(rows) + 1) == 12
+
+
+def test_image_folder_turns_upright_lays_on_white_and_weighs_colours(tmp_path):
+    orientation = Image.Exif()
+    orientation[0x0112] = 6  # the camera was held so that the picture must be turned clockwise
+    picture(tmp_path, "a/turned.png", [[10, 20]], exif=orientation)
+    picture(tmp_path, "b/clear.png", [[[0, 0, 0, 0]], [[255, 0, 0, 255]]])
+    images, _, _ = data.image_folder(tmp_path)
+    assert images[0].tolist() == [[10], [20]]
+    assert images[1].tolist() == [[255], [76]]  # ITU-R 601: 0.299 of red
+
+
+BLACK = np.zeros((4, 3))
+TWO_CLASSES = {"bag/1.png": BLACK, "shirt/1.png": BLACK}
+
+
+@pytest.mark.parametrize(
+    ("files", "size", "error", "message"),
+    [
+        (None, None, data.DataError, r"There is no folder .*photos\. Make it, with one folder a class: .*shirt"),
+        ({}, None, data.DataError, r"photos holds no folders\. Two or more are needed"),
+        ({"1.png": BLACK}, None, data.DataError, r"photos holds no folders\. Two or more are needed"),
+        ({"bag/1.png": BLACK}, None, data.DataError, r"holds one class only, bag\. Two or more are needed"),
+        (TWO_CLASSES | {"coat": None}, None, data.DataError, r"coat holds no picture\. Put some there, or delete"),
+        (TWO_CLASSES | {"bag/2.png": b"no picture"}, None, data.DataError, r"bag.2\.png is broken or no picture: .*2"),
+        (TWO_CLASSES | {"bag/2.jpg": b"cut"}, 28, data.DataError, r"bag.2\.jpg is broken or no picture: .*truncated"),
+        (TWO_CLASSES | {"shirt/2.png": BLACK.T}, None, data.DataError, r"bag.1\.png has 3 × 4 .*2\.png 4 × 3.*size=28"),
+        (TWO_CLASSES, 0, ValueError, r"size 0: at least 1 pixel"),
+    ],
+    ids=["absent", "empty", "no classes", "one class", "empty class", "no picture", "truncated", "unequal", "size"],
+)
+def test_image_folder_says_what_to_do(tmp_path, files, size, error, message):
+    folder = tmp_path / "photos"
+    for path, content in ({} if files is None else {".": None} | files).items():
+        if content is None:
+            (folder / path).mkdir(parents=True, exist_ok=True)
+        elif isinstance(content, bytes):
+            picture(folder, path, np.zeros((99, 99)), format="jpeg")
+            whole = (folder / path).read_bytes()
+            (folder / path).write_bytes(whole[: len(whole) * 3 // 4] if content == b"cut" else content)
+        else:
+            picture(folder, path, content)
+    with pytest.raises(error, match=message):
+        data.image_folder(folder, size=size)
 
 
 def test_shop_figures_are_positive_numbers():
