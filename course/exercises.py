@@ -34,6 +34,16 @@ def _sigmoid_slope(points: torch.Tensor) -> torch.Tensor:
     return points.grad
 
 
+def _break_even_batch(flop_and_bytes_per_s_and_n: torch.Tensor) -> torch.Tensor:
+    flop_per_s, bytes_per_s, _ = flop_and_bytes_per_s_and_n
+    return 4 * flop_per_s / (3 * bytes_per_s)
+
+
+def _usd_for_an_hour_saved(rent_and_gpus_and_efficiency: torch.Tensor) -> torch.Tensor:
+    usd_per_hour, gpus, efficiency = rent_and_gpus_and_efficiency
+    return usd_per_hour * (1 / efficiency - 1) / (1 - 1 / (gpus * efficiency))
+
+
 def _test_set_size(n_and_gain: torch.Tensor) -> float:
     n, gain = n_and_gain.tolist()
     return math.log(n) / (2 * gain**2)
@@ -45,10 +55,35 @@ def _split_by_group(groups: torch.Tensor) -> torch.Tensor:
     return (5 * taken_before < len(groups))[groups]
 
 
+def _slipping_batch(side: torch.Tensor) -> int:
+    return 4_608 // math.gcd(4_608, 128 * (int(side) // 4) ** 2)
+
+
+def _decoding_processes(case: torch.Tensor) -> int:
+    picture_ms, batch_ms, pictures = case.tolist()
+    return math.ceil(pictures * picture_ms / batch_ms)
+
+
+def _seeds_needed(spread_and_half_width: torch.Tensor) -> int:
+    s, h = spread_and_half_width.tolist()
+    return math.ceil((1.96 * s / h) ** 2)
+
+
+def _break_even_pictures(costs: torch.Tensor) -> float:
+    training_seconds, views, seconds_per_view = costs.tolist()
+    return training_seconds / ((views - 1) * seconds_per_view)
+
+
 def _squared_softmax_gradient(scores: torch.Tensor) -> torch.Tensor:
     p = scores.softmax(0)
     error = p - torch.eye(len(p), dtype=p.dtype)[0]
     return (torch.diag(p) - torch.outer(p, p)) @ (2 * error)
+
+
+def _clerk_band(case: torch.Tensor) -> torch.Tensor:
+    missed, returned, clerk = case
+    ends = torch.stack([clerk / missed, 1 - clerk / returned])
+    return ends if ends[0] < ends[1] else torch.stack([returned / (missed + returned)] * 2)
 
 
 EXERCISES = {
@@ -113,6 +148,24 @@ EXERCISES = {
         hint_zh="误差2(p − y)乘上softmax的雅可比矩阵diag(p) − p pᵀ；它是对称的。",
         hint_en="Multiply the error 2(p − y) by the Jacobian of softmax, diag(p) − p pᵀ; it is symmetric.",
     ),
+    "05a-slipping-batch": Exercise(
+        expected=_slipping_batch,
+        cases=tuple(torch.tensor(side) for side in (224, 192, 160, 84, 28)),
+        hint_zh="两次池化后边长剩四分之一，每张128×(边长/4)²个数。4,608除掉它俩的最大公约数，剩下的就要由批量补上。",
+        hint_en="A picture leaves 128 × (side/4)² numbers; the batch must supply what 4,608 does not share with that.",
+    ),
+    "05a-decoding-processes": Exercise(
+        expected=_decoding_processes,
+        cases=tuple(torch.tensor(c, dtype=torch.float64) for c in ([4, 6, 64], [3, 60, 64], [5, 400, 64], [2, 8, 32])),
+        hint_zh="一批要解码的总毫秒数，除以显卡做完一批的毫秒数，向上取整。",
+        hint_en="The milliseconds of decoding in a batch over those that the card takes for it, rounded up.",
+    ),
+    "05b-clerk-band": Exercise(
+        expected=_clerk_band,
+        cases=tuple(torch.tensor(c, dtype=torch.float64) for c in ([1, 5, 0.5], [2, 8, 0.25], [1, 3, 0.9])),
+        hint_zh="三个预计代价：衬衫架q·m，外套架(1 − q)·r，店员c。两两相等的地方就是端点。",
+        hint_en="Three expected costs: q·m, (1 − q)·r and c. The ends are where two of them are equal.",
+    ),
     "05b-parameters": Exercise(
         expected=32 * 64 * 3 * 3,
         hint_zh="每个输出通道都有自己的一组窗口，每个输入通道一个；这一层没有偏置。",
@@ -123,6 +176,37 @@ EXERCISES = {
         cases=(torch.tensor([[8, 2], [1, 9]]), torch.tensor([[5, 0, 5], [0, 4, 0], [3, 3, 3]])),
         hint_zh="精确率按模型的答案算：对角线上的数，除以它那一列的和。",
         hint_en="Precision goes by the answer: the diagonal entry over the sum of its column.",
+    ),
+    "05c-break-even-batch": Exercise(
+        expected=_break_even_batch,
+        cases=(
+            torch.tensor([5e10, 1e9, 2], dtype=torch.float64),
+            torch.tensor([4e14, 2e11, 8], dtype=torch.float64),
+            torch.tensor([4e14, 5e10, 64], dtype=torch.float64),
+        ),
+        hint_zh="一个进程要6PB/F秒；N个进程要6PB/(NF)秒，另加每人发2(N-1)/N份、每份4P字节。两边相等，解出B。",
+        hint_en="One takes 6PB/F seconds; N take 6PB/(NF) and send 2(N-1)/N copies of 4P bytes each. Solve for B.",
+    ),
+    "05c-hour-saved": Exercise(
+        expected=_usd_for_an_hour_saved,
+        cases=(
+            torch.tensor([2.95, 8, 0.84], dtype=torch.float64),
+            torch.tensor([2.0, 64, 0.5], dtype=torch.float64),
+        ),
+        hint_zh="n块卡等h/(ne)小时，付hr/e美元。多付的除以少等的，h就约掉了。",
+        hint_en="n GPUs take h/(ne) hours and cost hr/e USD. Divide the extra by the hours saved: h cancels.",
+    ),
+    "05d-seeds": Exercise(
+        expected=_seeds_needed,
+        cases=tuple(torch.tensor(c, dtype=torch.float64) for c in ([0.5, 0.3], [0.4, 1.0], [1.2, 0.25])),
+        hint_zh="从1.96·s/√n ≤ h解出n，再向上取整。",
+        hint_en="Solve 1.96 s / √n ≤ h for n, then round up.",
+    ),
+    "05d-views": Exercise(
+        expected=_break_even_pictures,
+        cases=tuple(torch.tensor(c, dtype=torch.float64) for c in ([4.0, 5.0, 1e-4], [90.0, 2.0, 3e-3])),
+        hint_zh="原来也要看一遍，每张只多花k − 1遍的钱。",
+        hint_en="One view had to be paid anyway: each picture costs k − 1 views more.",
     ),
 }
 

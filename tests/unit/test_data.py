@@ -268,4 +268,5 @@ def test_image_folder_says_what_to_do(tmp_path, files, size, error, message):
 def test_shop_figures_are_positive_numbers():
     figures = data.shop_figures()
     assert figures["yuan_per_label_by_hand"] < figures["yuan_per_misfiled_product"]
+    assert figures["yuan_per_missed_sale"] < figures["yuan_per_misfiled_product"] < figures["yuan_per_return"]
     assert all(value > 0 for value in figures.values())

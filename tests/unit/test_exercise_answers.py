@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.stats import norm
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config, GPT2Model
 
-from course.compute import accelerator, gpu_hours, training_flop
+from course.compute import accelerator, gpu_hours, training_flop, training_usd
 from course.exercises import EXERCISES
 from course.models import MLP
 
@@ -59,3 +60,65 @@ def test_squared_softmax_gradient_is_that_of_autograd(scores):
     right = F.one_hot(torch.tensor(0), len(z))
     ((z.softmax(0) - right) ** 2).sum().backward()
     torch.testing.assert_close(EXERCISES["04-squared-softmax"].expected(scores), z.grad)
+
+
+@pytest.mark.parametrize("side", cases("05a-slipping-batch"))
+def test_slipping_batch_is_the_first_that_a_real_view_accepts(side):
+    stages = torch.nn.Sequential(torch.nn.MaxPool2d(2), torch.nn.MaxPool2d(2))
+    for batch in range(1, 100):
+        features = stages(torch.empty(batch, 128, side, side, device="meta"))
+        try:
+            features.view(-1, 128 * 6 * 6)
+        except RuntimeError:
+            continue
+        break
+    assert EXERCISES["05a-slipping-batch"].expected(side) == batch
+
+
+@pytest.mark.parametrize("case", cases("05a-decoding-processes"))
+def test_one_process_fewer_would_keep_the_card_waiting(case):
+    picture_ms, batch_ms, pictures = case.tolist()
+    processes = EXERCISES["05a-decoding-processes"].expected(case)
+    assert processes * batch_ms >= pictures * picture_ms > (processes - 1) * batch_ms
+
+
+@pytest.mark.parametrize("case", cases("05c-break-even-batch"))
+def test_at_the_break_even_batch_many_are_as_fast_as_one(case):
+    flop_per_s, bytes_per_s, n = case.tolist()
+    batch, parameters = EXERCISES["05c-break-even-batch"].expected(case).item(), 25_557_032
+    one = training_flop(parameters, batch) / flop_per_s
+    turns = 2 * (n - 1) * (4 * parameters / n) / bytes_per_s  # a ring passes on one chunk a turn
+    assert math.isclose(one / n + turns, one)
+
+
+@pytest.mark.parametrize("case", cases("05c-hour-saved"))
+@pytest.mark.parametrize("hours", [4, 100])
+def test_an_hour_saved_costs_the_extra_rent(case, hours):
+    usd_per_hour, gpus, efficiency = case.tolist()
+    waiting = hours / (gpus * efficiency)
+    extra_usd = training_usd(gpus * waiting, usd_per_hour) - training_usd(hours, usd_per_hour)
+    assert math.isclose(EXERCISES["05c-hour-saved"].expected(case).item(), extra_usd / (hours - waiting))
+
+
+@pytest.mark.parametrize("case", cases("05b-clerk-band"))
+def test_the_clerk_looks_where_he_is_the_cheapest_of_three(case):
+    missed, returned, clerk = case.tolist()
+    q = torch.linspace(0, 1, 100_001, dtype=torch.float64)
+    cheapest = torch.stack([q * missed, (1 - q) * returned, torch.full_like(q, clerk)]).argmin(0)
+    ends = [(cheapest == 0).double().mean(), 1 - (cheapest == 1).double().mean()]  # shirts' shelf below, coats' above
+    torch.testing.assert_close(EXERCISES["05b-clerk-band"].expected(case), torch.stack(ends), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("case", cases("05d-seeds"))
+def test_fewer_seeds_would_not_do(case):
+    s, h = case.tolist()
+    n = EXERCISES["05d-seeds"].expected(case)
+    half_widths = [norm.ppf(0.975) * s / math.sqrt(m) for m in (n - 1, n) if m]
+    assert half_widths[-1] <= h < half_widths[0] or n == 1
+
+
+@pytest.mark.parametrize("case", cases("05d-views"))
+def test_at_break_even_both_have_cost_the_same(case):
+    training_s, views, view_s = case.tolist()
+    pictures = EXERCISES["05d-views"].expected(case)
+    assert math.isclose(training_s + pictures * view_s, pictures * views * view_s)
