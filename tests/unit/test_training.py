@@ -166,6 +166,93 @@ def test_checkpoint_of_another_run_is_refused(tmp_path):
         run(seed=1, epochs=1, checkpoint=checkpoint)
 
 
+def test_only_the_settings_that_differ_are_named(tmp_path):
+    checkpoint = tmp_path / "run.pt"
+    run(epochs=1, checkpoint=checkpoint, settings={"model": "small", "width": 8})
+    with pytest.raises(CheckpointError, match=r"a run with {'model': 'small'}, not {'model': 'large'}\. Delete it"):
+        run(epochs=1, checkpoint=checkpoint, settings={"model": "large", "width": 8})
+
+
+def test_checkpoint_of_a_large_other_network_is_named_in_short(tmp_path):
+    checkpoint = tmp_path / "run.pt"
+    run(epochs=1, checkpoint=checkpoint)
+    model = nn.Sequential(*(nn.Linear(5, 5) for _ in range(100)))
+    optimizer = torch.optim.AdamW(model.parameters())
+    with pytest.raises(CheckpointError, match=r"holds another model: Error\(s\) in loading state_dict") as raised:
+        fit(model, two_clouds(), two_clouds(), optimizer=optimizer, epochs=1, batch_size=32, checkpoint=checkpoint)
+    assert len(str(raised.value)) < 600
+
+
+def test_after_epoch_comes_when_the_checkpoint_is_written(tmp_path):
+    checkpoint = tmp_path / "run.pt"
+    seen = []
+
+    def note(history):
+        stored = torch.load(checkpoint, weights_only=True)["history"]
+        seen.append((len(history.seconds), stored == vars(history), history.processes[-1]))
+
+    run(epochs=2, checkpoint=checkpoint, after_epoch=note)
+    assert seen == [(1, True, 1), (2, True, 1)]
+
+
+class CloudsReadAsNeeded:
+    """The two clouds as `Batches`, in the order in which `fit` takes tensors."""
+
+    def __len__(self):
+        return 6
+
+    def epoch(self, number):
+        inputs, targets = two_clouds()
+        for batch in torch.randperm(203, generator=torch.Generator().manual_seed(number)).split(32)[:6]:
+            yield inputs[batch], targets[batch]
+
+
+def test_batches_read_as_needed_give_what_tensors_give():
+    results = []
+    for train, validation in [
+        (two_clouds(), two_clouds(50)),
+        (CloudsReadAsNeeded(), list(zip(*(part.split(7) for part in two_clouds(50)), strict=True))),
+    ]:
+        torch.manual_seed(0)
+        model = nn.Linear(5, 2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        results.append(
+            (fit(model, train, validation, optimizer=optimizer, epochs=2, batch_size=32), model.state_dict())
+        )
+    (tensors, expected), (read, found) = results
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert read.train_loss == tensors.train_loss
+    assert read.validation_loss == pytest.approx(tensors.validation_loss, rel=1e-6)
+    assert read.validation_accuracy == pytest.approx(tensors.validation_accuracy)
+
+
+@pytest.mark.parametrize(
+    "data", [[], (torch.empty(0, 5), torch.empty(0, dtype=torch.long))], ids=["batches", "tensors"]
+)
+def test_nothing_to_evaluate_on_is_named(data):
+    with pytest.raises(ValueError, match=r"There is no example|0 examples cannot be shared"):
+        evaluate(nn.Linear(5, 2), data)
+
+
+def test_every_process_draws_its_own_noise(monkeypatch):
+    """Also beyond the second, although a seed keeps only 32 bits."""
+    monkeypatch.setattr(training.dist, "all_reduce", lambda *arguments, **options: None)
+    drawn = []
+    for rank in range(4):
+        monkeypatch.setattr(training, "rank_and_processes", lambda rank=rank: (rank, 4))
+        noise = []
+        model = nn.Linear(5, 2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+        def note(x, noise=noise):
+            noise.append(torch.rand(1).item())
+            return x
+
+        fit(model, two_clouds(), two_clouds(), optimizer=optimizer, epochs=2, batch_size=32, augment=note)
+        drawn += noise
+    assert len(set(drawn)) == len(drawn) == 4 * 2 * 6
+
+
 def test_damaged_checkpoint_is_named(tmp_path):
     checkpoint = tmp_path / "run.pt"
     checkpoint.write_bytes(b"half of it")
@@ -239,6 +326,7 @@ def test_full_disk_leaves_the_previous_checkpoint_intact(tmp_path, monkeypatch):
 
 TWO_PROCESSES = """
 import sys, torch
+from pathlib import Path
 import torch.distributed as dist
 sys.path.insert(0, sys.argv[1])
 import test_training as t
@@ -263,6 +351,32 @@ dist.all_gather_object(draws, noise)
 assert draws[0] != draws[1]
 if dist.get_rank() == 0:
     torch.save({"model": model.module.state_dict(), "history": vars(history)}, sys.argv[2])
+
+# 2049 and 2048 examples, that is two batches here and one there; and running statistics that differ
+model = torch.nn.parallel.DistributedDataParallel(torch.nn.Sequential(torch.nn.BatchNorm1d(5), torch.nn.Linear(5, 2)))
+model.module[0].running_mean += dist.get_rank()
+results = [None, None]
+dist.all_gather_object(results, training.evaluate(model, t.two_clouds(4097)))
+assert results[0] == results[1], results
+if dist.get_rank() == 0:
+    torch.save({"model": model.module.state_dict(), "result": results[0]}, sys.argv[2] + ".evaluation")
+
+# a checkpoint that only one of them sees
+folder = Path(sys.argv[2]).parent
+def train(epochs, checkpoint):
+    torch.manual_seed(0)
+    model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(5, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    data = t.two_clouds()
+    training.fit(model, data, data, optimizer=optimizer, epochs=epochs, batch_size=32, checkpoint=checkpoint)
+train(1, folder / "seen-by-0.pt")
+dist.barrier()
+try:
+    train(1, folder / f"seen-by-{dist.get_rank()}.pt")
+except training.CheckpointError as error:
+    assert "One process resumes after epoch 0, another after epoch 1: all machines must see" in str(error), error
+else:
+    raise AssertionError("started although one has no checkpoint")
 dist.destroy_process_group()
 """
 
@@ -272,7 +386,7 @@ def test_two_processes_equal_one(tmp_path):
     script.write_text(TWO_PROCESSES)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     arguments = [script, Path(__file__).parent, tmp_path / "out.pt"]
-    subprocess.run([*torchrun, *map(str, arguments)], check=True, capture_output=True)
+    subprocess.run([*torchrun, *map(str, arguments)], check=True, capture_output=True, timeout=120)
     two = torch.load(tmp_path / "out.pt", weights_only=True)
 
     torch.manual_seed(0)
@@ -283,6 +397,14 @@ def test_two_processes_equal_one(tmp_path):
     assert two["history"]["train_loss"] == pytest.approx(history.train_loss, rel=1e-5)
     assert two["history"]["validation_loss"] == pytest.approx(history.validation_loss, rel=1e-5)
     assert two["history"]["validation_accuracy"] == pytest.approx(history.validation_accuracy)
+    assert two["history"]["processes"] == [2, 2]
+
+    evaluation = torch.load(tmp_path / "out.pt.evaluation", weights_only=True)
+    model = nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 2))
+    model.load_state_dict(evaluation["model"])  # those of process 0
+    assert evaluation["result"] == pytest.approx(evaluate(model, two_clouds(4097)), rel=1e-5)
+
+    assert set(torch.load(tmp_path / "seen-by-0.pt", weights_only=True)["model"]) == {"weight", "bias"}
 
 
 def test_terminal_shows_the_result(capfd):
