@@ -60,7 +60,8 @@ def load_recipe(path: str | Path | None = None) -> SimpleNamespace:
         if wrong := sorted(table.keys() ^ expected.keys()):
             raise ValueError(f"unknown or missing: {', '.join(wrong)}")
         for name, value in table.items():
-            if type(expected[name])(value) != value or (isinstance(value, int | float) and value < 0):
+            kind = type(expected[name])
+            if kind(value) != value or (kind is not list and value < (kind is int)):  # counts from 1, shares from 0
                 raise ValueError(f"{name} = {value!r}")
     except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"The recipe {path} cannot be used: {error}. Compare it with {packaged}.") from error
@@ -195,12 +196,11 @@ def report(
         dist.all_gather_object(skipped, skipped[0])
     if rank:
         return
-    done, speed, mfu, usd = len(history.seconds), readers[0].pictures_per_second, None, None
-    if options.peak_flop_per_second:
-        flop_in_an_hour = flop * speed * compute.SECONDS_PER_HOUR
-        mfu = compute.model_flops_utilization(flop_in_an_hour, processes, options.peak_flop_per_second)
-    if options.usd_per_gpu_hour is not None:
-        usd = compute.training_usd(gpu_hours(history), options.usd_per_gpu_hour)
+    done, speed = len(history.seconds), readers[0].pictures_per_second
+    peak, price = options.peak_flop_per_second, options.usd_per_gpu_hour
+    second = processes / compute.SECONDS_PER_HOUR  # of all GPUs, in GPU hours
+    mfu = compute.model_flops_utilization(flop * speed, second, peak) if peak else None
+    usd = compute.training_usd(gpu_hours(history), price) if price else None
     record = {name: values[-1] for name, values in vars(history).items()} | {
         "epoch": done,
         "epochs": recipe.epochs,
@@ -298,20 +298,18 @@ def train(options: argparse.Namespace) -> History:
         torch.cuda.set_device(local_rank)
         torch.backends.cudnn.benchmark = True
     if processes > 1:
+        if device.type == "mps":
+            raise ValueError("Several processes cannot share this GPU. Say --device cpu, or start one process.")
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     network = MODELS[options.model](num_classes=classes, zero_init_residual=recipe.zero_init_residual)
     network.to(device, memory_format=torch.channels_last)  # convolutions are fastest so
     norms = [p for module in network.modules() if isinstance(module, nn.BatchNorm2d) for p in module.parameters()]
     others = [p for p in network.parameters() if all(p is not norm for norm in norms)]
-    optimizer = torch.optim.SGD(
-        [
-            {"params": others, "weight_decay": recipe.weight_decay},
-            {"params": norms, "weight_decay": recipe.weight_decay_norm},
-        ],
-        lr=1.0,  # times the schedule's
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-    )
+    groups = [
+        {"params": others, "weight_decay": recipe.weight_decay},
+        {"params": norms, "weight_decay": recipe.weight_decay_norm},
+    ]  # the schedule gives the rate itself, to be multiplied by 1
+    optimizer = torch.optim.SGD(groups, lr=1.0, momentum=recipe.momentum, nesterov=recipe.nesterov)
     if options.compile:
         network.compile()
     readers = [Reader(part, batch_size, device, options) for part in pictures]

@@ -474,7 +474,7 @@ BAD_INPUT = {
 def test_bad_input_is_named(folder, tmp_path, monkeypatch, capsys, spoil, options, message):
     monkeypatch.chdir(tmp_path)
     spoil(folder)
-    assert run(folder, tmp_path / "run.pt", *options) == 2
+    assert run(folder, tmp_path / "run.pt", "--epochs", "1", *options) == 2
     assert re.search(message, capsys.readouterr().err)
 
 
@@ -486,9 +486,10 @@ def test_bad_input_is_named(folder, tmp_path, monkeypatch, capsys, spoil, option
         ("momentum = 0.9", 'momentum = "much"', "could not convert string to float: 'much'"),
         ("momentum = 0.9", "momentum = -1.0", r"momentum = -1\.0"),
         ("epochs = 90 ", "epochs = 9.5", r"epochs = 9\.5"),
+        ("epochs = 90 ", "epochs = 0", "epochs = 0"),
         ("momentum = 0.9", "momentum is 0.9", "Expected '='"),
     ],
-    ids=["missing", "unknown", "word for a number", "negative", "fraction for a whole number", "no TOML"],
+    ids=["missing", "unknown", "word for a number", "negative", "fraction for a whole number", "nothing", "no TOML"],
 )
 def test_bad_recipe_is_named(tmp_path, before, after, message):
     text = (Path(imagenet.__file__).parent / "imagenet.toml").read_text(encoding="utf8")
@@ -496,6 +497,18 @@ def test_bad_recipe_is_named(tmp_path, before, after, message):
     (tmp_path / "my.toml").write_text(text.replace(before, after, 1), encoding="utf8")
     with pytest.raises(ValueError, match=rf"my\.toml cannot be used: .*{message}.*Compare it with .*imagenet\.toml"):
         imagenet.load_recipe(tmp_path / "my.toml")
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("mps", "Several processes cannot share this GPU"), ("cuda", "There are 0 GPUs here. Lower --nproc-per-node")],
+)
+def test_more_processes_than_gpus(original, tmp_path, monkeypatch, capsys, kind, message):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(imagenet, "pick_device", lambda name: torch.device(kind))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert run(original, tmp_path / "run.pt", "--epochs", "1") == 2
+    assert capsys.readouterr().err.startswith(message)
 
 
 def test_processes_that_do_not_divide_the_batch(original, tmp_path, monkeypatch, capsys):
@@ -506,7 +519,7 @@ def test_processes_that_do_not_divide_the_batch(original, tmp_path, monkeypatch,
         ("1", ""),
     ]:
         monkeypatch.setenv("RANK", rank)
-        assert run(original, tmp_path / "run.pt") == 2
+        assert run(original, tmp_path / "run.pt", "--epochs", "1") == 2
         assert capsys.readouterr().err.startswith(message)
 
 
