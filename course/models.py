@@ -38,3 +38,40 @@ class CNN(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Turn images (n, 1, 28, 28) into logits (n, classes)."""
         return self.classifier(self.features(images))
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions whose result is added to what went in."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(
+            nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        self.shortcut = nn.Sequential()  # nothing to do where the shape stays
+        if stride > 1 or channels_in != channels:
+            projection = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Turn (n, channels_in, h, w) into (n, channels, h/stride, w/stride)."""
+        return torch.relu(self.residual(x) + self.shortcut(x))
+
+
+class ResNet(nn.Sequential):
+    """Residual network (He et al. 2016) for 28 × 28 pictures; gives logits."""
+
+    def __init__(self, width: int = 16, depth: int = 1, classes: int = 10) -> None:
+        stem = nn.Conv2d(1, width, 3, stride=2, padding=1, bias=False)
+        blocks, channels_in = [], width
+        for channels in (width, 2 * width, 4 * width):  # 14 → 7 → 4 pixels wide
+            for i in range(depth):
+                stride = 2 if i == 0 and channels > width else 1
+                blocks.append(ResidualBlock(channels_in, channels, stride))
+                channels_in = channels
+        head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, classes)]
+        super().__init__(stem, nn.BatchNorm2d(width), nn.ReLU(), *blocks, *head)
