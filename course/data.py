@@ -30,6 +30,9 @@ from PIL import Image, ImageOps
 Source = Callable[[Path], None]
 
 
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises
+
+
 class DataError(RuntimeError):
     """A data set cannot be had or cannot be stored; the message says what to do."""
 
@@ -278,8 +281,10 @@ def image_folder(folder: str | Path, *, size: int | None = None) -> tuple[torch.
         for file in files:
             try:
                 with Image.open(file) as opened:
+                    if opened.mode.startswith(("I", "F")):  # Pillow would clip these to 255
+                        raise ValueError("more than 8 bits a pixel; save it with 8")
                     upright = ImageOps.exif_transpose(opened).convert("RGBA")
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            except UNREADABLE as error:
                 raise DataError(f"{file} is broken or no picture: {error}. Replace it, or take it away.") from error
             grey = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("L")
             if size:

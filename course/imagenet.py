@@ -3,6 +3,7 @@
 import argparse
 import datetime
 import json
+import math
 import os
 import signal
 import sys
@@ -23,7 +24,7 @@ from torchvision import datasets, models, transforms
 from tqdm import tqdm
 
 from course import compute
-from course.data import DataError
+from course.data import UNREADABLE, DataError
 from course.device import describe_machine, pick_device, set_seed
 from course.training import CheckpointError, Data, History, NonFiniteLossError, fit, rank_and_processes
 
@@ -61,8 +62,12 @@ def load_recipe(path: str | Path | None = None) -> SimpleNamespace:
             raise ValueError(f"unknown or missing: {', '.join(wrong)}")
         for name, value in table.items():
             kind = type(expected[name])
-            if kind(value) != value or (kind is not list and value < (kind is int)):  # counts from 1, shares from 0
+            numbers = value if kind is list else [value]
+            if kind(value) != value or not all((kind is int) <= n < math.inf for n in numbers):  # counts from 1
                 raise ValueError(f"{name} = {value!r}")
+            table[name] = kind(value)  # 90.0 epochs are 90
+        if max(table["smallest_crop"], table["label_smoothing"]) > 1 or table["validation_resize"] < 224:
+            raise ValueError("smallest_crop and label_smoothing are at most 1, validation_resize at least 224")
     except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"The recipe {path} cannot be used: {error}. Compare it with {packaged}.") from error
     return SimpleNamespace(**table)
@@ -89,7 +94,7 @@ class Pictures(datasets.ImageFolder):
         path, target = self.samples[index]
         try:
             picture = self.loader(path)
-        except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises
+        except UNREADABLE as error:
             return f"{path}: {error}"
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(((self.seed * 1_000_003 + self.epoch) * len(self) + index) % 2**32)
@@ -117,7 +122,7 @@ def load_pictures(folder: Path, recipe: SimpleNamespace, seed: int) -> tuple[Pic
     try:
         return Pictures(parts[0], crop, seed), Pictures(parts[1], middle, seed)
     except FileNotFoundError as error:
-        raise DataError(f"{error} Every class needs a folder with pictures.") from error
+        raise DataError(f"{str(error).rstrip('.')}. Every class needs a folder with pictures.") from error
 
 
 class Reader:
@@ -248,7 +253,13 @@ def command_line() -> argparse.ArgumentParser:
     p.add_argument("--log", type=Path, metavar="FILE", help="JSON lines; default: the checkpoint's name with .jsonl")
     p.add_argument("--bad-images", choices=["fail", "skip"], default="fail", help="skip: leave out, count, name in log")
     p.add_argument("--device", choices=["cuda", "mps", "cpu"], help="default: the best one present")
-    p.add_argument("--seed", type=int, metavar="N", default=0, help="of weights, order and crops; default: 0")
+    p.add_argument(
+        "--seed",
+        type=int,
+        metavar="N",
+        default=0,
+        help="of weights, order and crops; COURSE_SEED goes first; default: 0",
+    )
     p.add_argument("--compile", action="store_true", help="compile the network: a minute once, then faster steps")
     p.add_argument("--accelerator", metavar="NAME", help=f"peak (bfloat16) and rent from the course's table: {chips}")
     p.add_argument("--peak-flop-per-second", type=float, metavar="X", help="of one GPU, for the MFU")
@@ -279,9 +290,13 @@ def train(options: argparse.Namespace) -> History:
         chip = compute.accelerator(options.accelerator)
         options.peak_flop_per_second = options.peak_flop_per_second or chip.peak()
         options.usd_per_gpu_hour = options.usd_per_gpu_hour or chip.usd_per_hour
+        if options.usd_per_gpu_hour is None:
+            raise ValueError(f"The table has no rent for {chip.label}. Say --usd-per-gpu-hour.")
+    if min(options.peak_flop_per_second or 1, options.usd_per_gpu_hour or 1) <= 0 or options.workers < 0:
+        raise ValueError("Peak, rent and workers cannot be negative.")
     options.log = options.log or options.checkpoint.with_suffix(".jsonl")
-    if not options.log.parent.is_dir():
-        raise ValueError(f"There is no folder {options.log.parent} for the log. Create it first.")
+    if options.log.is_dir() or not options.log.parent.is_dir():
+        raise ValueError(f"The log {options.log} must be a file in a folder that is there.")
     seed = set_seed(options.seed)
     pictures = load_pictures(options.folder, recipe, seed)
     n, classes, batch_size = [len(part) for part in pictures], len(pictures[0].classes), recipe.batch_size
@@ -293,7 +308,7 @@ def train(options: argparse.Namespace) -> History:
 
     device = pick_device(options.device)
     if device.type == "cuda":
-        if local_rank >= torch.cuda.device_count():
+        if int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > torch.cuda.device_count():  # so that all of them find it
             raise ValueError(f"There are {torch.cuda.device_count()} GPUs here. Lower --nproc-per-node to that.")
         torch.cuda.set_device(local_rank)
         torch.backends.cudnn.benchmark = True
@@ -348,7 +363,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     except (CheckpointError, DataError, NonFiniteLossError, ValueError) as error:
         message, status = str(error), 2
-        first |= isinstance(error, DataError) and dist.is_initialized()  # a bad picture; the rest all find alike
+        first |= os.environ.get("LOCAL_RANK") == "0"  # a folder, a GPU may be missing on one machine alone
+        first |= isinstance(error, DataError) and dist.is_initialized()  # a bad picture, met by one process alone
     except KeyboardInterrupt as error:
         message, status = str(error) or "Interrupted before the first epoch.", 130
     except RuntimeError as error:

@@ -110,6 +110,7 @@ def test_stored_error_fails_the_build_and_names_notebook_and_cell(built_copy):
     [
         ("book/03-backpropagation", "3-"),
         ("notebooks/03-backpropagation", "3n-"),
+        ("notebooks/05a-article-code", "5a-"),
         (NOTEBOOK[:-6], "5b-"),
         ("index", ""),
     ],

@@ -231,6 +231,22 @@ def test_image_folder_turns_upright_lays_on_white_and_weighs_colours(tmp_path):
     assert images[1].tolist() == [[255], [76]]  # ITU-R 601: 0.299 of red
 
 
+def test_image_folder_does_not_clip_sixteen_bits(tmp_path):
+    for name in ("bag", "shirt"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.full((4, 3), 30_000, dtype=np.uint16)).save(tmp_path / name / "1.png")
+    with pytest.raises(data.DataError, match=r"1\.png is broken or no picture: more than 8 bits a pixel"):
+        data.image_folder(tmp_path)
+
+
+def test_image_folder_names_a_picture_too_large_to_open(tmp_path, monkeypatch):
+    for name in ("bag", "shirt"):
+        picture(tmp_path, f"{name}/1.png", np.zeros((40, 40)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    with pytest.raises(data.DataError, match=r"1\.png is broken or no picture: Image size \(1600 pixels\)"):
+        data.image_folder(tmp_path)
+
+
 BLACK = np.zeros((4, 3))
 TWO_CLASSES = {"bag/1.png": BLACK, "shirt/1.png": BLACK}
 

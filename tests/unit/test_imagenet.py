@@ -17,7 +17,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from torch import nn
 from torch.utils.data import DistributedSampler
 from torchvision import models
-from torchvision.transforms.functional import to_pil_image
+from torchvision.transforms.functional import center_crop, pil_to_tensor, resize, to_pil_image
 
 from course import imagenet, training
 from course.compute import accelerator
@@ -85,7 +85,7 @@ def truncate(picture):
 
 def test_trains_and_logs(original, tmp_path, capsys):
     checkpoint = tmp_path / "run.pt"
-    prices = "--peak-flop-per-second", "1e11", "--usd-per-gpu-hour", "36000"
+    prices = "--accelerator", "h100", "--peak-flop-per-second", "1e11", "--usd-per-gpu-hour", "36000"  # ours go first
     assert run(original, checkpoint, "--epochs", "2", *prices) == 0
     first, second = log_of(checkpoint)
     assert (first["epoch"], second["epoch"], second["epochs"], second["processes"]) == (1, 2, 2, 1)
@@ -282,10 +282,11 @@ def test_killed_process_resumed_by_torchrun_equals_never_killed(original, by_two
 
 
 def test_bad_picture_stops_all_processes(folder, tmp_path):
-    truncate(folder / "train" / "boot" / "3.jpg")
-    result = torchrun("-m", "course.imagenet", str(folder), *SMALL, "--checkpoint", tmp_path / "run.pt")
+    picture = folder / "val" / "boot" / "2.jpg"  # number 7: the second process reads the odd ones
+    truncate(picture)
+    result = torchrun("-m", "course.imagenet", folder, *SMALL, "--epochs", "1", "--checkpoint", tmp_path / "run.pt")
     assert result.returncode != 0
-    assert result.stderr.count(f"Cannot read {folder / 'train' / 'boot' / '3.jpg'}: ") == 1
+    assert result.stderr.count(f"Cannot read {picture}: ") == 1
     assert 'imagenet.py", line' not in result.stderr  # a message, no traceback of ours
 
 
@@ -460,8 +461,15 @@ BAD_INPUT = {
     "batch of nothing": (nothing, ["--batch-size", "0"], "must be at least 1"),
     "no epoch": (nothing, ["--epochs", "0"], "must be at least 1"),
     "no such accelerator": (nothing, ["--accelerator", "abacus"], "No accelerator 'abacus' in the table"),
+    "accelerator without a rent": (
+        nothing,
+        ["--accelerator", "a100"],
+        "has no rent for .*A100.*Say --usd-per-gpu-hour",
+    ),
+    "negative rent": (nothing, ["--usd-per-gpu-hour", "-1"], "Peak, rent and workers cannot be negative"),
+    "negative peak": (nothing, ["--peak-flop-per-second", "-1"], "Peak, rent and workers cannot be negative"),
     "no such recipe": (nothing, ["--recipe", "none.toml"], r"The recipe none\.toml cannot be used: .*No such file"),
-    "no folder for the log": (nothing, ["--log", "no/such/run.jsonl"], r"There is no folder no/such for the log"),
+    "no folder for the log": (nothing, ["--log", "no/such/run.jsonl"], "must be a file in a folder"),
     "no folder for the checkpoint": (
         nothing,
         ["--checkpoint", "no/such/run.pt", "--log", "run.jsonl"],
@@ -487,9 +495,16 @@ def test_bad_input_is_named(folder, tmp_path, monkeypatch, capsys, spoil, option
         ("momentum = 0.9", "momentum = -1.0", r"momentum = -1\.0"),
         ("epochs = 90 ", "epochs = 9.5", r"epochs = 9\.5"),
         ("epochs = 90 ", "epochs = 0", "epochs = 0"),
+        ("learning_rate_per_256 = 0.1", "learning_rate_per_256 = inf", "learning_rate_per_256 = inf"),
+        ("[30, 60, 80]", '["30"]', "not supported between instances"),
+        ("smallest_crop = 0.08", "smallest_crop = 8.0", "smallest_crop and label_smoothing are at most 1"),
+        ("validation_resize = 256", "validation_resize = 100", "validation_resize at least 224"),
         ("momentum = 0.9", "momentum is 0.9", "Expected '='"),
     ],
-    ids=["missing", "unknown", "word for a number", "negative", "fraction for a whole number", "nothing", "no TOML"],
+    ids=[
+        *("missing", "unknown", "word for a number", "negative", "fraction for a whole number", "nothing", "infinite"),
+        *("word in a list", "share above 1", "black margin", "no TOML"),
+    ],
 )
 def test_bad_recipe_is_named(tmp_path, before, after, message):
     text = (Path(imagenet.__file__).parent / "imagenet.toml").read_text(encoding="utf8")
@@ -497,6 +512,12 @@ def test_bad_recipe_is_named(tmp_path, before, after, message):
     (tmp_path / "my.toml").write_text(text.replace(before, after, 1), encoding="utf8")
     with pytest.raises(ValueError, match=rf"my\.toml cannot be used: .*{message}.*Compare it with .*imagenet\.toml"):
         imagenet.load_recipe(tmp_path / "my.toml")
+
+
+def test_whole_numbers_may_be_written_with_a_point(tmp_path):
+    text = (Path(imagenet.__file__).parent / "imagenet.toml").read_text(encoding="utf8")
+    (tmp_path / "my.toml").write_text(text.replace("epochs = 90 ", "epochs = 90.0 ", 1), encoding="utf8")
+    assert isinstance(imagenet.load_recipe(tmp_path / "my.toml").epochs, int)  # `range` takes nothing else
 
 
 @pytest.mark.parametrize(
@@ -560,3 +581,75 @@ def test_importing_does_nothing(tmp_path, monkeypatch, capfd):
     runpy.run_module("course.imagenet", run_name="imported")
     assert capfd.readouterr() == ("", "")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("rank", "local_rank", "said"), [("4", "0", True), ("5", "1", False)])
+def test_what_one_machine_lacks_its_first_process_says(tmp_path, monkeypatch, capsys, rank, local_rank, said):
+    for name, value in {"RANK": rank, "LOCAL_RANK": local_rank, "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}.items():
+        monkeypatch.setenv(name, value)
+    assert run(tmp_path / "nowhere", tmp_path / "run.pt", "--epochs", "1") == 2
+    assert ("There is no folder" in capsys.readouterr().err) == said
+
+
+def test_every_process_of_a_machine_finds_that_a_gpu_is_missing(original, tmp_path, monkeypatch, capsys):
+    """Also the first, which has one: it is the one that speaks."""
+    for name, value in {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(imagenet, "pick_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert run(original, tmp_path / "run.pt", "--epochs", "1") == 2
+    assert capsys.readouterr().err.startswith("There are 1 GPUs here. Lower --nproc-per-node")
+
+
+def test_pictures_are_prepared_as_the_recipe_says(original):
+    recipe = imagenet.load_recipe()
+    recipe.image_size, recipe.smallest_crop = 32, 1.0
+    train, validation = imagenet.load_pictures(original, recipe, seed=0)
+    raw = pil_to_tensor(validation.loader(validation.samples[0][0])).float() / 255
+    middle = center_crop(resize(raw, round(256 * 32 / 224), antialias=True), 32)
+    mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    torch.testing.assert_close(validation[0][0], (middle - mean) / std, atol=0.03, rtol=0)
+    crop, mirror = train.transform.transforms[:2]
+    assert crop.scale == (1.0, 1.0)
+    assert mirror.p == 0.5
+
+
+def test_order_follows_from_the_seed(original):
+    options = imagenet.command_line().parse_args([str(original), "--workers", "0"])
+    recipe = imagenet.load_recipe()
+    recipe.image_size = 32
+    targets = []
+    for seed in (0, 1):
+        train, _ = imagenet.load_pictures(original, recipe, seed)
+        reader = imagenet.Reader(train, 8, torch.device("cpu"), options)
+        targets.append([y for _, batch in reader.epoch(0) for y in batch.tolist()])
+    assert targets[0] != targets[1]
+
+
+def test_speed_is_that_of_all_processes(original, monkeypatch):
+    clock = iter(range(0, 100, 2))
+    monkeypatch.setattr(imagenet.time, "perf_counter", lambda: next(clock))
+    readers = []
+
+    def read(train, validation):
+        readers.append(train)
+        return train.epoch(0)
+
+    shares(original, monkeypatch, 2, read)
+    assert [reader.pictures_per_second for reader in readers] == [24 / 2, 24 / 2]  # both halves in two seconds
+
+
+def test_checkpoint_of_other_pictures(folder, tmp_path, whole, capsys):
+    checkpoint = Path(shutil.copy(whole, tmp_path))
+    (folder / "train" / "cup" / "7.jpg").unlink()
+    assert run(folder, checkpoint, "--epochs", "3") == 2
+    assert "a run with {'pictures': 24}, not {'pictures': 23}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("options", "compiled"), [([], 0), (["--compile"], 1)])
+def test_compiles_when_asked(original, tmp_path, monkeypatch, options, compiled):
+    calls = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self: calls.append(self))
+    monkeypatch.setattr(imagenet, "fit", lambda *arguments, **settings: History([0.0], [0.0], [0.0], [0.0], [1]))
+    assert run(original, tmp_path / "run.pt", "--epochs", "1", *options) == 0
+    assert len(calls) == compiled

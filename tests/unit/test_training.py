@@ -410,3 +410,12 @@ def test_two_processes_equal_one(tmp_path):
 def test_terminal_shows_the_result(capfd):
     run(epochs=2)
     assert "validation loss" in capfd.readouterr().err
+
+
+def test_a_network_left_in_evaluation_mode_is_trained_all_the_same():
+    """Dropout and batch normalisation must be switched to training first."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 2)).eval()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    fit(model, two_clouds(), two_clouds(), optimizer=optimizer, epochs=1, batch_size=32)
+    assert model[0].num_batches_tracked == 6
