@@ -43,22 +43,24 @@ def plain(result):
     return re.sub(r"\x1b\[[0-9;]*m", "", result.stdout + result.stderr)
 
 
-@pytest.fixture(scope="session")
-def built(tmp_path_factory):
-    """A copy of the project with its book built, for tests that only look."""
-    project = copy_project(tmp_path_factory.mktemp("built") / "课程 copy")
+def built_project(folder):
+    """A copy of the project with its book built, in a folder with a space and Chinese in its path."""
+    project = copy_project(folder / "课程 copy")
     result = build(project)
     assert result.returncode == 0, plain(result)
     return project
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """A built copy of the project, for tests that only look."""
+    return built_project(tmp_path_factory.mktemp("built"))
 
 
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory):
     """A built copy of the project, to be broken on purpose."""
-    project = copy_project(tmp_path_factory.mktemp("workshop") / "课程 copy")
-    result = build(project)
-    assert result.returncode == 0, plain(result)
-    return project
+    return built_project(tmp_path_factory.mktemp("workshop"))
 
 
 @pytest.fixture
