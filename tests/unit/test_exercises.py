@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from course.tables.exercises import Exercise
 
 from course import exercises
-from course.exercises import Exercise, check
+from course.exercises import check
 
 DOUBLE = Exercise(
     expected=lambda x: 2 * x, cases=(torch.tensor([1.0]), torch.tensor([3.0])), hint_zh="乘以二", hint_en="by two"

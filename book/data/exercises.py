@@ -1,0 +1,209 @@
+"""What the notebooks' exercises expect, and their hints: a table that needs functions, so Python and not TOML."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """What is expected: a number, or a function that is compared with the reader's on every one of `cases`."""
+
+    expected: int | float | Callable
+    hint_zh: str
+    hint_en: str
+    cases: tuple[torch.Tensor, ...] = ()
+
+
+def _precision(confusion: torch.Tensor) -> torch.Tensor:
+    return confusion.diagonal() / confusion.sum(0)
+
+
+def _training_days(case: torch.Tensor) -> torch.Tensor:
+    parameters, tokens, chips, utilization = case
+    return 6 * parameters * tokens / (chips * utilization * 989.5e12) / 86_400
+
+
+def _sigmoid_slope(points: torch.Tensor) -> torch.Tensor:
+    points = points.clone().requires_grad_()
+    torch.sigmoid(points).sum().backward()
+    return points.grad
+
+
+def _break_even_batch(flop_and_bytes_per_s_and_n: torch.Tensor) -> torch.Tensor:
+    flop_per_s, bytes_per_s, _ = flop_and_bytes_per_s_and_n
+    return 4 * flop_per_s / (3 * bytes_per_s)
+
+
+def _usd_for_an_hour_saved(rent_and_gpus_and_efficiency: torch.Tensor) -> torch.Tensor:
+    usd_per_hour, gpus, efficiency = rent_and_gpus_and_efficiency
+    return usd_per_hour * (1 / efficiency - 1) / (1 - 1 / (gpus * efficiency))
+
+
+def _test_set_size(n_and_gain: torch.Tensor) -> float:
+    n, gain = n_and_gain.tolist()
+    return math.log(n) / (2 * gain**2)
+
+
+def _split_by_group(groups: torch.Tensor) -> torch.Tensor:
+    sizes = groups.bincount()
+    taken_before = sizes.cumsum(0) - sizes
+    return (5 * taken_before < len(groups))[groups]
+
+
+def _slipping_batch(side: torch.Tensor) -> int:
+    return 4_608 // math.gcd(4_608, 128 * (int(side) // 4) ** 2)
+
+
+def _decoding_processes(case: torch.Tensor) -> int:
+    picture_ms, batch_ms, pictures = case.tolist()
+    return math.ceil(pictures * picture_ms / batch_ms)
+
+
+def _seeds_needed(spread_and_half_width: torch.Tensor) -> int:
+    s, h = spread_and_half_width.tolist()
+    return math.ceil((1.96 * s / h) ** 2)
+
+
+def _break_even_pictures(costs: torch.Tensor) -> float:
+    training_seconds, views, seconds_per_view = costs.tolist()
+    return training_seconds / ((views - 1) * seconds_per_view)
+
+
+def _squared_softmax_gradient(scores: torch.Tensor) -> torch.Tensor:
+    p = scores.softmax(0)
+    error = p - torch.eye(len(p), dtype=p.dtype)[0]
+    return (torch.diag(p) - torch.outer(p, p)) @ (2 * error)
+
+
+def _clerk_band(case: torch.Tensor) -> torch.Tensor:
+    missed, returned, clerk = case
+    ends = torch.stack([clerk / missed, 1 - clerk / returned])
+    return ends if ends[0] < ends[1] else torch.stack([returned / (missed + returned)] * 2)
+
+
+EXERCISES = {
+    "01-token-table": Exercise(
+        expected=50_257 * 768,
+        hint_zh="每个词元一行，每行和模型一样宽。",
+        hint_en="One row a token, each as wide as the model.",
+    ),
+    "01-training-days": Exercise(
+        expected=_training_days,
+        cases=(
+            torch.tensor([70e9, 1.4e12, 1_024, 0.4], dtype=torch.float64),
+            torch.tensor([8e9, 15e12, 16_384, 0.2], dtype=torch.float64),
+        ),
+        hint_zh="需要的运算是6ND；每块H100每秒做989.5万亿次稠密BF16运算，再乘上利用率。",
+        hint_en="6ND FLOP are needed; an H100 does 989.5e12 dense BF16 FLOP a second, times the utilisation.",
+    ),
+    "02-test-set-size": Exercise(
+        expected=_test_set_size,
+        cases=(
+            torch.tensor([50, 0.01], dtype=torch.float64),
+            torch.tensor([8, 0.02], dtype=torch.float64),
+            torch.tensor([1_000, 0.005], dtype=torch.float64),
+        ),
+        hint_zh="硬币标签的σ是1/√(4m)。让它乘√(2 ln n)等于g，两边平方，解出m。",
+        hint_en="With coins for labels σ is 1/√(4m). Set it times √(2 ln n) equal to g, square, solve for m.",
+    ),
+    "02-split": Exercise(
+        expected=_split_by_group,
+        cases=(
+            torch.tensor([0, 1, 1, 2, 3, 0, 4, 4, 5, 6]),
+            torch.tensor([2, 0, 0, 0, 0, 1, 1, 2, 3, 3, 3, 4]),
+            torch.tensor([0, 1, 2, 3, 4]),
+        ),
+        hint_zh="先数每组有几行，再按组号累加：轮到这一组之前，测试集还不到五分之一，就把整组放进去。",
+        hint_en="Count the rows of each group, then add up by group: it goes in whole while fewer than a fifth are in.",
+    ),
+    "03-slope": Exercise(
+        expected=400 * math.exp(-60 / 40) * (1 - (60 - 40) / 40),
+        hint_zh="价格走两条路：每件多赚一元，乘销量；销量少了，乘单件毛利。单件毛利现在是20元。",
+        hint_en="Two routes: one yuan more a piece, times demand; fewer pieces, times the margin, now 20 yuan.",
+    ),
+    "03-sigmoid": Exercise(
+        expected=_sigmoid_slope,
+        cases=(torch.tensor([0.0, 1.0, -1.0]), torch.tensor([-4.0, 0.5, 6.0])),
+        hint_zh="sigmoid的导数可以用它自己的值写出来：σ(1 − σ)。",
+        hint_en="The slope of the sigmoid can be written with its own value: σ (1 - σ).",
+    ),
+    "03-backward-cost": Exercise(
+        expected=(784 * 256 + 256 * 10) + 256 * 10,
+        hint_zh="权重的梯度每层一次矩阵乘法，输入的梯度也每层一次，只有第一层的输入是数据，不用求。",
+        hint_en="One product a layer for the weights, one for its inputs; but the first layer's inputs are data.",
+    ),
+    "04-multiply-adds": Exercise(
+        expected=100 * (2 * 784 * 256 + 3 * 256 * 10),
+        hint_zh="前向两次矩阵乘法；反向第二层两次（对权重、对隐藏层），第一层只有对权重的一次。",
+        hint_en="Two products forward; backward two for the second layer, one for the first (its weights only).",
+    ),
+    "04-squared-softmax": Exercise(
+        expected=_squared_softmax_gradient,
+        cases=tuple(torch.tensor(z, dtype=torch.float64) for z in ([0.0, 0, 0], [2.0, 1, -1, 0.5], [-8.0, 8, 0])),
+        hint_zh="误差2(p − y)乘上softmax的雅可比矩阵diag(p) − p pᵀ；它是对称的。",
+        hint_en="Multiply the error 2(p − y) by the Jacobian of softmax, diag(p) − p pᵀ; it is symmetric.",
+    ),
+    "05a-slipping-batch": Exercise(
+        expected=_slipping_batch,
+        cases=tuple(torch.tensor(side) for side in (224, 192, 160, 84, 28)),
+        hint_zh="两次池化后边长剩四分之一，每张128×(边长/4)²个数。4,608除掉它俩的最大公约数，剩下的就要由批量补上。",
+        hint_en="A picture leaves 128 × (side/4)² numbers; the batch must supply what 4,608 does not share with that.",
+    ),
+    "05a-decoding-processes": Exercise(
+        expected=_decoding_processes,
+        cases=tuple(torch.tensor(c, dtype=torch.float64) for c in ([4, 6, 64], [3, 60, 64], [5, 400, 64], [2, 8, 32])),
+        hint_zh="一批要解码的总毫秒数，除以显卡做完一批的毫秒数，向上取整。",
+        hint_en="The milliseconds of decoding in a batch over those that the card takes for it, rounded up.",
+    ),
+    "05b-clerk-band": Exercise(
+        expected=_clerk_band,
+        cases=tuple(torch.tensor(c, dtype=torch.float64) for c in ([1, 5, 0.5], [2, 8, 0.25], [1, 3, 0.9])),
+        hint_zh="三个预计代价：衬衫架q·m，外套架(1 − q)·r，店员c。两两相等的地方就是端点。",
+        hint_en="Three expected costs: q·m, (1 − q)·r and c. The ends are where two of them are equal.",
+    ),
+    "05b-parameters": Exercise(
+        expected=32 * 64 * 3 * 3,
+        hint_zh="每个输出通道都有自己的一组窗口，每个输入通道一个；这一层没有偏置。",
+        hint_en="Every output channel owns one window for each input channel; this layer has no bias.",
+    ),
+    "05b-precision": Exercise(
+        expected=_precision,
+        cases=(torch.tensor([[8, 2], [1, 9]]), torch.tensor([[5, 0, 5], [0, 4, 0], [3, 3, 3]])),
+        hint_zh="精确率按模型的答案算：对角线上的数，除以它那一列的和。",
+        hint_en="Precision goes by the answer: the diagonal entry over the sum of its column.",
+    ),
+    "05c-break-even-batch": Exercise(
+        expected=_break_even_batch,
+        cases=(
+            torch.tensor([5e10, 1e9, 2], dtype=torch.float64),
+            torch.tensor([4e14, 2e11, 8], dtype=torch.float64),
+            torch.tensor([4e14, 5e10, 64], dtype=torch.float64),
+        ),
+        hint_zh="一个进程要6PB/F秒；N个进程要6PB/(NF)秒，另加每人发2(N-1)/N份、每份4P字节。两边相等，解出B。",
+        hint_en="One takes 6PB/F seconds; N take 6PB/(NF) and send 2(N-1)/N copies of 4P bytes each. Solve for B.",
+    ),
+    "05c-hour-saved": Exercise(
+        expected=_usd_for_an_hour_saved,
+        cases=(
+            torch.tensor([2.95, 8, 0.84], dtype=torch.float64),
+            torch.tensor([2.0, 64, 0.5], dtype=torch.float64),
+        ),
+        hint_zh="n块卡等h/(ne)小时，付hr/e美元。多付的除以少等的，h就约掉了。",
+        hint_en="n GPUs take h/(ne) hours and cost hr/e USD. Divide the extra by the hours saved: h cancels.",
+    ),
+    "05d-seeds": Exercise(
+        expected=_seeds_needed,
+        cases=tuple(torch.tensor(c, dtype=torch.float64) for c in ([0.5, 0.3], [0.4, 1.0], [1.2, 0.25])),
+        hint_zh="从1.96·s/√n ≤ h解出n，再向上取整。",
+        hint_en="Solve 1.96 s / √n ≤ h for n, then round up.",
+    ),
+    "05d-views": Exercise(
+        expected=_break_even_pictures,
+        cases=tuple(torch.tensor(c, dtype=torch.float64) for c in ([4.0, 5.0, 1e-4], [90.0, 2.0, 3e-3])),
+        hint_zh="原来也要看一遍，每张只多花k − 1遍的钱。",
+        hint_en="One view had to be paid anyway: each picture costs k − 1 views more.",
+    ),
+}
