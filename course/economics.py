@@ -1,6 +1,6 @@
-"""What a token, a conversation and a customer bring and cost. Pure arithmetic: every price and rate is the caller's.
+"""What a token, a conversation and a customer bring and cost: arithmetic in USD, every price and rate the caller's.
 
-USD throughout, units in the names. A million tokens is the unit of the price lists, a month that of the accounts.
+Price lists count in millions of tokens, accounts in months. Refused numbers raise ValueError with the reason.
 """
 
 import math
@@ -11,16 +11,32 @@ from typing import Any
 
 import numpy as np
 
-MILLION = 1_000_000
-SECONDS_PER_HOUR = 3600
-HOURS_PER_MONTH = 730  # 8,760 hours a year over twelve
+from course.compute import SECONDS_PER_HOUR
 
+MILLION = 1_000_000
+HOURS_PER_MONTH = 730  # 8,760 hours a year over twelve
 Range = tuple[float, float, float]  # low, most likely, high
+Result = Callable[[Any], float]  # a figure of a dataclass, such as a Desk's contribution
+
+_RULES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "not negative": (lambda value: value >= 0, "it cannot be negative."),
+    "positive": (lambda value: value > 0, "it must be above zero."),
+    "share": (lambda value: 0 <= value <= 1, "it is a share of [0, 1]: 30 per cent is 0.3."),
+    "utilization": (lambda value: 0 < value <= 1, "it is a share of (0, 1]: 40 per cent is 0.4."),
+    "churn": (lambda value: 0 <= value < 1, "it is the share of [0, 1) that leaves in a month: 3 per cent is 0.03."),
+}
+
+
+def _require(rule: str, **values: float) -> None:
+    holds, sentence = _RULES[rule]
+    for name, value in values.items():
+        if not holds(value):  # NaN fails every rule
+            raise ValueError(f"{name} is {value:,}; {sentence}")
 
 
 @dataclass(frozen=True)
 class TokenPrices:
-    """What a vendor lists, in USD per million tokens: input read anew, input found in its cache, output."""
+    """What a vendor lists, USD per million tokens: input read anew, input found in its cache, output."""
 
     input_usd_per_million: float
     cached_input_usd_per_million: float
@@ -40,7 +56,7 @@ class TokenUse:
 
     def __post_init__(self) -> None:
         _require("not negative", input_tokens=self.input_tokens, output_tokens=self.output_tokens)
-        _require("a share", cache_hit_rate=self.cache_hit_rate)
+        _require("share", cache_hit_rate=self.cache_hit_rate)
 
 
 def bill_usd(use: TokenUse, prices: TokenPrices) -> float:
@@ -51,23 +67,18 @@ def bill_usd(use: TokenUse, prices: TokenPrices) -> float:
 
 
 def blended_usd_per_million(use: TokenUse, prices: TokenPrices) -> float:
-    """Return the bill over all tokens, input and output, per million of them; ValueError where there are none."""
-    tokens = use.input_tokens + use.output_tokens
-    _require("positive", tokens=tokens)
+    """Return the bill per million tokens, input and output together."""
+    _require("positive", tokens=(tokens := use.input_tokens + use.output_tokens))
     return bill_usd(use, prices) / tokens * MILLION
 
 
 def serving_usd_per_million_tokens(
     usd_per_gpu_hour: float, tokens_per_gpu_second: float, utilization: float = 1.0
 ) -> float:
-    """Return the rent that a million tokens take: usd_per_gpu_hour × 10⁶ / (3,600 × tokens_per_gpu_second × use).
-
-    `tokens_per_gpu_second` is the rate of a GPU that is never idle, `utilization` the share of the rented time in
-    which it works at that rate. ValueError: a negative rent, no tokens, a utilisation outside (0, 1].
-    """
+    """Return rent × 10⁶ / (3,600 × rate × utilisation): the rate is that of a GPU never idle, the rent goes on."""
     _require("not negative", usd_per_gpu_hour=usd_per_gpu_hour)
     _require("positive", tokens_per_gpu_second=tokens_per_gpu_second)
-    _require("a utilisation", utilization=utilization)
+    _require("utilization", utilization=utilization)
     return usd_per_gpu_hour * MILLION / (SECONDS_PER_HOUR * tokens_per_gpu_second * utilization)
 
 
@@ -92,12 +103,8 @@ def markup(revenue: float, cost: float) -> float:
 
 
 def lifetime_value(contribution_per_month: float, monthly_churn: float, monthly_discount: float = 0.0) -> float:
-    """Return Σ contribution × ((1 − churn) / (1 + discount))^t over t = 0, 1, …: contribution / churn undiscounted.
-
-    The first month is paid in full, and every month loses the same share of those left: an assumption.
-    ValueError: churn outside [0, 1), a negative discount, or both zero, where the sum has no end.
-    """
-    _require("a churn", monthly_churn=monthly_churn)
+    """Return Σ contribution × ((1 − churn) / (1 + discount))^t, t = 0, 1, …: undiscounted, contribution / churn."""
+    _require("churn", monthly_churn=monthly_churn)
     _require("not negative", monthly_discount=monthly_discount)
     if monthly_churn + monthly_discount == 0:
         raise ValueError("Neither churn nor discount: a customer who never leaves has no finite worth. Give one.")
@@ -107,18 +114,16 @@ def lifetime_value(contribution_per_month: float, monthly_churn: float, monthly_
 def payback_months(acquisition_cost: float, contribution_per_month: float, monthly_churn: float = 0.0) -> float:
     """Return the months m until contribution × (1 − (1 − churn)^m) / churn repays the acquisition; inf where never."""
     _require("not negative", acquisition_cost=acquisition_cost)
-    _require("a churn", monthly_churn=monthly_churn)
-    if acquisition_cost == 0:
-        return 0.0
-    if contribution_per_month <= 0 or acquisition_cost * monthly_churn >= contribution_per_month:
-        return math.inf
+    _require("churn", monthly_churn=monthly_churn)
+    if contribution_per_month <= acquisition_cost * monthly_churn:  # a loss, or customers leave too soon
+        return math.inf if acquisition_cost else 0.0
     months = acquisition_cost / contribution_per_month
     return math.log1p(-months * monthly_churn) / math.log1p(-monthly_churn) if monthly_churn else months
 
 
 @dataclass(frozen=True)
 class Desk:
-    """A vendor's service desk for one customer. Rates are those of a GPU at full use; support is the fixed cost."""
+    """A vendor's service desk for one customer, with the rates of a GPU at full use; support is the fixed cost."""
 
     usd_per_conversation: float
     conversations_per_month: float
@@ -134,7 +139,7 @@ class Desk:
     acquisition_usd: float
 
     def __post_init__(self) -> None:
-        rules = {"utilization": "a utilisation", "monthly_churn": "a churn", "cache_hit_rate": "a share"}
+        rules = {"utilization": "utilization", "monthly_churn": "churn", "cache_hit_rate": "share"}
         rules |= dict.fromkeys(("fixed_usd_per_month", "acquisition_usd", "usd_per_gpu_hour"), "not negative")
         for name, value in asdict(self).items():
             _require(rules.get(name, "positive"), **{name: value})
@@ -142,25 +147,22 @@ class Desk:
 
 @dataclass(frozen=True)
 class Account:
-    """A desk's month. The gross margin is before, the contribution after the fixed cost."""
+    """A desk's month: the gross margin before the fixed cost; contribution and both break-evens after it."""
 
     usd_cost_per_conversation: float
     gross_margin: float
     contribution_usd_per_month: float
     break_even_usd_per_conversation: float
-    break_even_utilization: float
+    break_even_utilization: float  # above 1, or inf: never
     lifetime_value_usd: float
     payback_months: float
 
 
 def account(desk: Desk) -> Account:
-    """Return the month's account; cached input is taken to cost the server nothing, a simplification.
-
-    The break-even price covers the fixed cost too, as does the break-even utilisation: above 1, or inf, never.
-    """
+    """Return the month's account; cached input is taken to cost the server nothing, a simplification."""
     fresh = desk.input_tokens * (1 - desk.cache_hit_rate)
     gpu_seconds = fresh / desk.input_tokens_per_gpu_second + desk.output_tokens / desk.output_tokens_per_gpu_second
-    busy_cost = desk.usd_per_gpu_hour / SECONDS_PER_HOUR * gpu_seconds  # of a conversation on a GPU never idle
+    busy_cost = desk.usd_per_gpu_hour / SECONDS_PER_HOUR * gpu_seconds  # were the GPU never idle
     cost = busy_cost / desk.utilization
     fixed = desk.fixed_usd_per_month / desk.conversations_per_month
     contribution = desk.conversations_per_month * (desk.usd_per_conversation - cost - fixed)
@@ -193,17 +195,11 @@ def hosting_usd_per_month(tokens: float, tokens_per_gpu_month: float, usd_per_gp
 def crossing_tokens_per_month(
     usd_per_million: float, tokens_per_gpu_month: float, usd_per_gpu_hour: float, staff: float
 ) -> float:
-    """Return the least monthly volume at which hosting costs no more than an API at this price; inf where none does.
-
-    With k GPUs the lines cross at (k × rent + staff) / price; the first k whose tokens reach that far is the answer.
-    """
+    """Return the least volume that costs no more hosted than by an API, (k × rent + staff) / price; inf: none does."""
     _require("positive", usd_per_million=usd_per_million)
-    rent = hosting_usd_per_month(1, tokens_per_gpu_month, usd_per_gpu_hour, 0)
-    _require("not negative", staff=staff)
+    rent = hosting_usd_per_month(1, tokens_per_gpu_month, usd_per_gpu_hour, staff) - staff
     gain_per_gpu = tokens_per_gpu_month * usd_per_million / MILLION - rent
-    if gain_per_gpu <= 0:
-        return math.inf
-    gpus = max(1, math.ceil(staff / gain_per_gpu))
+    gpus = max(1, math.ceil(staff / gain_per_gpu)) if gain_per_gpu > 0 else math.inf  # the first k that serves so many
     return (gpus * rent + staff) / usd_per_million * MILLION
 
 
@@ -213,72 +209,28 @@ def price_after(usd: float, fold_per_year: float, years: float) -> float:
     return usd / fold_per_year**years
 
 
-@dataclass(frozen=True)
-class LogNormalUse:
-    """Use that differs between users by factors: its logarithm is normal with standard deviation `sigma`."""
+def users_above(use: float, mean_use: float, sigma: float) -> tuple[float, float]:
+    """Return the share of users above this use, and their mean use, where use is log-normal (sd `sigma` of its log).
 
-    mean: float
-    sigma: float
-
-    def __post_init__(self) -> None:
-        _require("positive", mean=self.mean, sigma=self.sigma)
-
-    def share_above(self, use: float) -> float:
-        """Return the share of users who use more than this: Φ(z), z = (ln mean − σ²/2 − ln use) / σ."""
-        return NormalDist().cdf(self._z(use)) if use > 0 else 1.0
-
-    def mean_above(self, use: float) -> float:
-        """Return the mean use of those who use more than this: mean × Φ(z + σ) / Φ(z); at 0, the mean of all."""
-        return self.mean * NormalDist().cdf(self._z(use) + self.sigma) / self.share_above(use) if use > 0 else self.mean
-
-    def _z(self, use: float) -> float:
-        return (math.log(self.mean / use) - self.sigma**2 / 2) / self.sigma
-
-
-def flat_price_margin(flat_usd: float, usd_cost_per_unit: float, use: LogNormalUse, joins_above: float = 0.0) -> float:
-    """Return the gross margin of a flat price that only those take who use more than `joins_above`.
-
-    Adverse selection: whoever could pay by the unit joins above flat_usd / usd_price_per_unit; 0 is everybody.
+    Φ(z) and mean × Φ(z + σ) / Φ(z), z = (ln(mean / use) − σ²/2) / σ. Adverse selection: whoever may also pay by the
+    unit takes a flat price where use > flat / unit price, so `gross_margin(flat, cost × mean above)` is its margin.
     """
-    _require("not negative", usd_cost_per_unit=usd_cost_per_unit, joins_above=joins_above)
-    return gross_margin(flat_usd, usd_cost_per_unit * use.mean_above(joins_above))
+    _require("positive", mean_use=mean_use, sigma=sigma)
+    if use <= 0:
+        return 1.0, mean_use
+    z = (math.log(mean_use / use) - sigma**2 / 2) / sigma
+    share, share_of_use = NormalDist().cdf(z), NormalDist().cdf(z + sigma)
+    return share, mean_use * share_of_use / share
 
 
-def tornado(result: Callable[[Any], float], base: Any, ranges: Mapping[str, Range]) -> list[tuple[str, float, float]]:
+def tornado(result: Result, base: Any, ranges: Mapping[str, Range]) -> list[tuple[str, float, float]]:
     """Return (field, result at its low end, at its high end), one field moved at a time, the widest swing first."""
-    swings = [
-        (name, result(replace(base, **{name: low})), result(replace(base, **{name: high})))
-        for name, (low, _, high) in ranges.items()
-    ]
+    swings = [(n, *(result(replace(base, **{n: end})) for end in (low, high))) for n, (low, _, high) in ranges.items()]
     return sorted(swings, key=lambda swing: -abs(swing[2] - swing[1]))
 
 
-def simulate(
-    result: Callable[[Any], float], base: Any, ranges: Mapping[str, Range], draws: int, seed: int = 0
-) -> np.ndarray:
-    """Return `draws` results with every field drawn at once, each alone, from the triangular distribution of its range.
-
-    The triangle's density rises from the low end to the likely value and falls to the high end; both need a `base`
-    that is a dataclass, such as a Desk.
-    """
-    _require("positive", draws=draws)
+def simulate(result: Result, base: Any, ranges: Mapping[str, Range], draws: int, seed: int = 0) -> np.ndarray:
+    """Return `draws` results, every field drawn at once, each from the triangular distribution of its range alone."""
     random = np.random.default_rng(seed)
-    columns = {name: random.triangular(*ends, size=draws) for name, ends in ranges.items()}
-    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-    return np.array([result(replace(base, **dict(zip(columns, row, strict=True)))) for row in rows])
-
-
-_RULES: dict[str, tuple[Callable[[float], bool], str]] = {
-    "not negative": (lambda value: value >= 0, "it cannot be negative."),
-    "positive": (lambda value: value > 0, "it must be above zero."),
-    "a share": (lambda value: 0 <= value <= 1, "it is a share of [0, 1]: 30 per cent is 0.3."),
-    "a utilisation": (lambda value: 0 < value <= 1, "it is a share of (0, 1]: 40 per cent is 0.4."),
-    "a churn": (lambda value: 0 <= value < 1, "it is the share of [0, 1) that leaves in a month: 3 per cent is 0.03."),
-}
-
-
-def _require(rule: str, **values: float) -> None:
-    holds, sentence = _RULES[rule]
-    for name, value in values.items():
-        if not holds(value):  # NaN fails every rule
-            raise ValueError(f"{name} is {value:,}; {sentence}")
+    rows = np.array([random.triangular(*ends, size=draws) for ends in ranges.values()]).T.tolist()
+    return np.array([result(replace(base, **dict(zip(ranges, row, strict=True)))) for row in rows])
