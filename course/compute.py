@@ -1,10 +1,11 @@
-"""What a language model takes to train: parameters, FLOP, accelerators, their utilisation, time and money.
+"""What a language model takes to train and to run: parameters, FLOP, bytes, accelerators, time and money.
 
 One FLOP is one floating-point operation, so a multiply-add is two. The figures of models and accelerators, each with
 source and date, stand in book/data/models.toml and book/data/hardware.toml.
 """
 
 import datetime
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,9 @@ SECONDS_PER_HOUR = 3600
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """The shape of a BERT or a GPT: learned positions, biases everywhere, one normalisation beside those of the blocks.
+    """The shape of a BERT, a GPT, a Llama or a Mixtral: blocks between token tables, one normalisation beside theirs.
+
+    A GPT is what the defaults describe; a Llama is gated, rotary and without biases, and may group its queries.
 
     Attributes:
         layers, width, heads: number of blocks, numbers per token, attention heads per block.
@@ -27,9 +30,15 @@ class TransformerConfig:
         pooler: BERT's dense layer over the first token.
         tied_head: the output layer is the token table once more; otherwise it adds vocabulary × width weights.
         causal: GPT (normalise before each sublayer, look only back) or BERT (normalise after, look both ways).
+        kv_heads: heads of keys and values, each shared by a group of query heads; 0 for as many as `heads`.
+        gated: the feed-forward network has a third matrix, whose output multiplies the hidden units (SwiGLU).
+        biases: linear layers have biases and normalisations a shift; Llama has neither.
+        rotary: positions turn queries and keys and have no table; `positions` is then only the longest context.
+        experts, experts_per_token: feed-forward networks in a block, and how many a router picks for a token.
 
     Raises:
-        ValueError: a size is not positive, or the heads do not divide the width.
+        ValueError: a size is not positive, the heads do not divide the width, the key heads not the heads, or a token
+            would use more experts than there are.
     """
 
     layers: int
@@ -42,13 +51,23 @@ class TransformerConfig:
     pooler: bool = False
     tied_head: bool = True
     causal: bool = True
+    kv_heads: int = 0
+    gated: bool = False
+    biases: bool = True
+    rotary: bool = False
+    experts: int = 1
+    experts_per_token: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("layers", "width", "heads", "vocabulary", "positions"):
+        for name in ("layers", "width", "heads", "vocabulary", "positions", "experts", "experts_per_token"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if self.width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide the width {self.width}. Choose a divisor of it.")
+        if self.kv_heads < 0 or self.heads % (self.kv_heads or 1):
+            raise ValueError(f"{self.kv_heads} key heads do not divide {self.heads} heads. Choose a divisor of them.")
+        if self.experts_per_token > self.experts:
+            raise ValueError(f"{self.experts_per_token} experts a token: there are only {self.experts}.")
         if self.token_types < 0 or self.feed_forward < 0:
             raise ValueError(f"token_types {self.token_types}, feed_forward {self.feed_forward}: neither is negative.")
         if not self.feed_forward:
@@ -57,17 +76,40 @@ class TransformerConfig:
     @property
     def embedding_parameters(self) -> int:
         """Numbers in the tables that are looked up: tokens, positions, token types."""
-        return (self.vocabulary + self.positions + self.token_types) * self.width
+        return (self.vocabulary + (not self.rotary) * self.positions + self.token_types) * self.width
+
+    @property
+    def kv_width(self) -> int:
+        """Numbers in the keys, and as many in the values, of one token and layer."""
+        return self.width // self.heads * (self.kv_heads or self.heads)
 
     @property
     def parameters(self) -> int:
         """All parameters, exactly."""
-        d, f = self.width, self.feed_forward
-        attention = 4 * (d * d + d)  # queries, keys, values, output
-        network = (d * f + f) + (f * d + d)
-        norm = 2 * d  # a scale and a shift
-        total = self.embedding_parameters + norm + self.layers * (attention + network + 2 * norm)
+        return self._parameters(self.experts)
+
+    @property
+    def active_parameters(self) -> int:
+        """Parameters that work on one token: all but the experts that its router passes over."""
+        return self._parameters(self.experts_per_token)
+
+    def _parameters(self, experts: float) -> float:
+        d, kv = self.width, self.kv_width
+        attention = 2 * (d * d + d * kv) + self.biases * 2 * (d + kv)  # queries and output, keys and values
+        norm = (1 + self.biases) * d
+        block = attention + self._router_weights + experts * self._expert_parameters + 2 * norm
+        total = self.embedding_parameters + norm + self.layers * block
         return total + self.pooler * (d * d + d) + (not self.tied_head) * self.vocabulary * d
+
+    @property
+    def _expert_parameters(self) -> int:
+        """Of one feed-forward network in one layer."""
+        d, f = self.width, self.feed_forward
+        return (2 + self.gated) * d * f + self.biases * ((1 + self.gated) * f + d)
+
+    @property
+    def _router_weights(self) -> int:
+        return (self.experts > 1) * self.width * self.experts
 
     def forward_flop_per_token(self, context: int | None = None, head: bool = True) -> int:
         """Matrix products of one forward pass, per token: 2 a weight, and attention's 4 × width × context a layer.
@@ -78,11 +120,153 @@ class TransformerConfig:
         Raises:
             ValueError: the context is shorter than 1 or longer than the positions.
         """
+        context = self._checked(context)
+        network = self.experts_per_token * (2 + self.gated) * self.width * self.feed_forward
+        block = 2 * self.width * (self.width + self.kv_width) + self._router_weights + network
+        weights = self.layers * block + head * self.vocabulary * self.width
+        return 2 * weights + 4 * self.layers * self.width * context
+
+    def kv_cache_bytes_per_token(self, bytes_per_number: float = 2) -> float:
+        """Return what one token leaves in the cache: a key and a value in every layer.
+
+        Raises:
+            ValueError: the size of a number is not positive.
+        """
+        return 2 * self.layers * self.kv_width * _positive(bytes_per_number, "bytes a cached number")
+
+    def training_bytes(self) -> int:
+        """Return the memory that training holds beside activations: 16 bytes a parameter.
+
+        Weights and gradients in 16 bits, a copy of the weights and Adam's two moments in 32 (Rajbhandari et al. 2019).
+        """
+        return (2 + 2 + 4 + 4 + 4) * self.parameters
+
+    def training(self, batch: int, context: int | None = None) -> "Work":
+        """Return one training step, forward and backward: 3 times the FLOP of a forward pass; `training_bytes` once.
+
+        Raises:
+            ValueError: no sequence, or a context that is too long.
+        """
+        tokens = _positive(batch, "sequences in the batch") * self._checked(context)
+        return Work(tokens, 3 * tokens * self.forward_flop_per_token(context), self.training_bytes())
+
+    def prefill(
+        self, batch: int, context: int | None = None, bytes_per_weight: float = 2, bytes_per_number: float = 2
+    ) -> "Work":
+        """Return the pass that reads `batch` prompts of `context` tokens, fills the cache and gives one token each.
+
+        Bytes: every weight that is used, once, and the cache written once. Only the last token's logits are computed.
+
+        Raises:
+            ValueError: no sequence, a context that is too long, or numbers without size.
+        """
+        context = self._checked(context)
+        tokens = _positive(batch, "sequences in the batch") * context
+        flop = tokens * self.forward_flop_per_token(context, head=False) + 2 * batch * self.vocabulary * self.width
+        weights = self._weights_read(tokens) * _positive(bytes_per_weight, "bytes a weight")
+        return Work(tokens, flop, weights + tokens * self.kv_cache_bytes_per_token(bytes_per_number))
+
+    def decode(
+        self, batch: int, context: int | None = None, bytes_per_weight: float = 2, bytes_per_number: float = 2
+    ) -> "Work":
+        """Return the pass that adds one token to each of `batch` sequences, which then hold `context` tokens.
+
+        Bytes: every weight that is used, once for the whole batch, and the cache of every sequence. Activations stay
+        on the chip. FLOP follow the experts that a token uses, bytes the union of those that the batch uses.
+
+        Raises:
+            ValueError: no sequence, a context that is too long, or numbers without size.
+        """
+        flop = _positive(batch, "sequences in the batch") * self.forward_flop_per_token(context)
+        weights = self._weights_read(batch) * _positive(bytes_per_weight, "bytes a weight")
+        cache = batch * self._checked(context) * self.kv_cache_bytes_per_token(bytes_per_number)
+        return Work(batch, flop, weights + cache)
+
+    def largest_batch(
+        self, memory_bytes: float, context: int | None = None, bytes_per_weight: float = 2, bytes_per_number: float = 2
+    ) -> int:
+        """Return how many sequences of `context` tokens fit into memory beside the weights.
+
+        Raises:
+            ValueError: not even one fits.
+        """
+        weights = self.parameters * _positive(bytes_per_weight, "bytes a weight")
+        sequence = self._checked(context) * self.kv_cache_bytes_per_token(bytes_per_number)
+        if memory_bytes < weights + sequence:
+            raise ValueError(
+                f"{memory_bytes / 1e9:.1f} GB of memory: the weights take {weights / 1e9:.1f} GB, a sequence "
+                f"{sequence / 1e9:.1f} GB. Use more memory, fewer bytes a weight or a shorter context."
+            )
+        return int((memory_bytes - weights) // sequence)
+
+    def _weights_read(self, tokens: float) -> float:
+        """Weights that a pass over so many tokens reads: of tables only the head, of experts the union."""
+        touched = experts_touched(self.experts, self.experts_per_token, tokens)
+        return self._parameters(touched) - self.embedding_parameters + self.tied_head * self.vocabulary * self.width
+
+    def _checked(self, context: int | None) -> int:
         context = self.positions if context is None else context
         if not 0 < context <= self.positions:
             raise ValueError(f"A context of {context} tokens: it must be from 1 to {self.positions}.")
-        weights = self.layers * (4 * self.width**2 + 2 * self.width * self.feed_forward)
-        return 2 * (weights + head * self.vocabulary * self.width) + 4 * self.layers * self.width * context
+        return context
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one pass asks of a machine: the tokens that it reads or makes, its FLOP, the bytes that it moves."""
+
+    tokens: float
+    flop: float
+    bytes: float
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "flop", "bytes"):
+            _positive(getattr(self, name), name)
+
+    @property
+    def flop_per_byte(self) -> float:
+        """Arithmetic intensity: below the machine's own FLOP per byte, memory is what the pass waits for."""
+        return self.flop / self.bytes
+
+    def seconds(self, flop_per_second: float, bytes_per_second: float | None) -> float:
+        """Return the roofline's time: the longer of arithmetic and memory, each at full speed (Williams et al. 2009).
+
+        It is a bound from below: launches, communication, activations and imperfect overlap come on top.
+
+        Raises:
+            ValueError: a speed is not positive, or the bandwidth missing, as for chips whose bandwidth the table lacks.
+        """
+        return max(self._seconds(flop_per_second, bytes_per_second))
+
+    def bound(self, flop_per_second: float, bytes_per_second: float | None) -> str:
+        """Return which of the two takes longer, "arithmetic" or "bandwidth"; raises as `seconds` does."""
+        arithmetic, memory = self._seconds(flop_per_second, bytes_per_second)
+        return "arithmetic" if arithmetic > memory else "bandwidth"
+
+    def tokens_per_second(self, flop_per_second: float, bytes_per_second: float | None) -> float:
+        """Return the roofline's throughput; raises as `seconds` does."""
+        return self.tokens / self.seconds(flop_per_second, bytes_per_second)
+
+    def _seconds(self, flop_per_second: float, bytes_per_second: float | None) -> tuple[float, float]:
+        if bytes_per_second is None:
+            raise ValueError("The table has no bandwidth for this accelerator: give bytes_per_second yourself.")
+        return (
+            self.flop / _positive(flop_per_second, "FLOP a second"),
+            self.bytes / _positive(bytes_per_second, "bytes a second"),
+        )
+
+
+def experts_touched(experts: int, active: int, tokens: float) -> float:
+    """Return how many of `experts` at least one of `tokens` uses, if each picks `active` at random: E(1 − (1 − k/E)^B).
+
+    Raises:
+        ValueError: no expert, more active ones than there are, or a negative number of tokens.
+    """
+    if not 0 < active <= experts:
+        raise ValueError(f"{active} active experts of {experts}: from 1 to all of them.")
+    if not tokens >= 0:
+        raise ValueError(f"{tokens} tokens: it cannot be negative.")
+    return experts * (1 - (1 - active / experts) ** tokens)
 
 
 @dataclass(frozen=True)
@@ -260,6 +444,12 @@ def training_usd(accelerator_hours: float, usd_per_hour: float | None) -> float:
     if not (accelerator_hours >= 0 and usd_per_hour >= 0):
         raise ValueError(f"{accelerator_hours:,} hours at {usd_per_hour:,} USD: neither can be negative.")
     return accelerator_hours * usd_per_hour
+
+
+def _positive(value: float, what: str) -> float:
+    if not 0 < value < math.inf:
+        raise ValueError(f"{value} {what}: it must be a positive number.")
+    return value
 
 
 def _table(name: str) -> dict[str, dict]:

@@ -6,18 +6,30 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import gguf
 import pytest
 import torch
 from conftest import ROOT
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+)
 
 from course.compute import (
     Accelerator,
     Model,
     TransformerConfig,
+    Work,
     accelerator,
     accelerators,
+    experts_touched,
     gpu_hours,
     model,
     model_flops_utilization,
@@ -26,8 +38,44 @@ from course.compute import (
     training_flop_per_token,
     training_usd,
 )
+from course.data import smollm2_file
 
 TINY = TransformerConfig(layers=2, width=24, heads=3, vocabulary=50, positions=16)
+
+
+LLAMA = TransformerConfig(
+    layers=2,
+    width=24,
+    heads=6,
+    vocabulary=50,
+    positions=16,
+    feed_forward=40,
+    kv_heads=2,
+    gated=True,
+    biases=False,
+    rotary=True,
+    tied_head=False,
+)
+MIXTRAL = replace(LLAMA, experts=5, experts_per_token=2)
+
+
+def reference(config, **changes):
+    """The same Llama or Mixtral, made by transformers."""
+    shape = {
+        "vocab_size": config.vocabulary,
+        "hidden_size": config.width,
+        "intermediate_size": config.feed_forward,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.kv_heads,
+        "max_position_embeddings": config.positions,
+        "tie_word_embeddings": config.tied_head,
+        "attn_implementation": "eager",
+    }
+    if config.experts > 1:
+        experts = {"num_local_experts": config.experts, "num_experts_per_tok": config.experts_per_token}
+        return MixtralForCausalLM(MixtralConfig(**shape, **experts, **changes))
+    return LlamaForCausalLM(LlamaConfig(**shape, **changes))
 
 
 def count(network):
@@ -65,6 +113,160 @@ def test_forward_flop_equal_those_that_torch_counts_in_the_reference(head):
         (theirs if head else theirs.transformer)(tokens)
     assert TINY.forward_flop_per_token(context, head=head) * context == counter.get_total_flops()
     assert TINY.forward_flop_per_token() == TINY.forward_flop_per_token(16)  # by default the longest context
+
+
+def test_llama_parameters_equal_those_of_the_packaged_file():
+    """SmolLM2-135M: the shape that its file states gives the numbers that its file holds."""
+    reader = gguf.GGUFReader(smollm2_file())
+    stated = {key.partition(".")[2]: reader.fields[key].contents() for key in reader.fields if key.startswith("llama")}
+    config = TransformerConfig(
+        layers=stated["block_count"],
+        width=stated["embedding_length"],
+        heads=stated["attention.head_count"],
+        vocabulary=stated["vocab_size"],
+        positions=stated["context_length"],
+        feed_forward=stated["feed_forward_length"],
+        kv_heads=stated["attention.head_count_kv"],
+        gated=True,
+        biases=False,
+        rotary=True,
+    )
+    with torch.device("meta"):
+        assert config.parameters == count(reference(config))
+    assert config.parameters == sum(tensor.n_elements for tensor in reader.tensors)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("kv_heads", [1, 2, 3, 6])
+@pytest.mark.parametrize("config", [LLAMA, MIXTRAL], ids=["llama", "mixtral"])
+def test_grouped_queries_and_experts_are_counted_as_the_reference_counts_them(config, kv_heads, tied):
+    config = replace(config, kv_heads=kv_heads, tied_head=tied)
+    with torch.device("meta"):
+        assert config.parameters == count(reference(config))
+
+
+def test_a_mixture_works_with_as_many_parameters_as_one_with_only_the_chosen_experts():
+    with torch.device("meta"):
+        chosen_only = count(reference(replace(MIXTRAL, experts=MIXTRAL.experts_per_token)))
+    router = (MIXTRAL.experts - MIXTRAL.experts_per_token) * MIXTRAL.width * MIXTRAL.layers
+    assert MIXTRAL.active_parameters == chosen_only + router
+    assert LLAMA.active_parameters == LLAMA.parameters
+
+
+@pytest.mark.parametrize("config", [LLAMA, replace(LLAMA, kv_heads=6, tied_head=True)])
+def test_training_flop_equal_those_that_torch_counts_forward_and_backward(config):
+    tokens = torch.zeros(3, 12, dtype=torch.int64)
+    theirs = reference(config)
+    with FlopCounterMode(display=False) as counter:
+        theirs(tokens, labels=tokens, use_cache=False).loss.backward()
+    assert config.training(3, 12).flop == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("context", [1, 12])
+def test_prefill_and_decode_flop_equal_those_that_torch_counts(context):
+    theirs = reference(LLAMA)
+    prompt = torch.zeros(3, context, dtype=torch.int64)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        cache = theirs(prompt, logits_to_keep=1).past_key_values
+    prefill = LLAMA.prefill(3, context)
+    assert (prefill.tokens, prefill.flop) == (3 * context, counter.get_total_flops())
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        theirs(prompt[:, :1], cache=cache)
+    decode = LLAMA.decode(3, context + 1)  # the new token is in the context
+    assert (decode.tokens, decode.flop) == (3, counter.get_total_flops())
+
+
+def test_mixture_flop_equal_those_that_torch_counts():
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        reference(MIXTRAL, experts_implementation="eager")(torch.zeros(1, 12, dtype=torch.int64))
+    assert MIXTRAL.forward_flop_per_token(12) * 12 == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("config", [LLAMA, replace(LLAMA, kv_heads=6), replace(LLAMA, kv_heads=1)])
+def test_cache_bytes_equal_those_of_a_real_cache(config):
+    with torch.no_grad():
+        cache = reference(config).bfloat16()(torch.zeros(3, 12, dtype=torch.int64)).past_key_values
+    held = sum(tensor.nbytes for layer in cache.layers for tensor in (layer.keys, layer.values))
+    assert config.kv_cache_bytes_per_token(bytes_per_number=2) * 3 * 12 == held
+
+
+def test_a_decoding_pass_reads_the_weights_that_take_part_and_the_cache():
+    """Weights: all that get a gradient when one token's logits do, but for tables that are only looked up."""
+    theirs = reference(LLAMA)
+    theirs(torch.zeros(1, 1, dtype=torch.int64)).logits.sum().backward()
+    used = sum(p.numel() for name, p in theirs.named_parameters() if p.grad is not None and "embed" not in name)
+    one = LLAMA.decode(1, 10, bytes_per_weight=4, bytes_per_number=2)
+    assert one.bytes == 4 * used + 10 * LLAMA.kv_cache_bytes_per_token()
+    assert LLAMA.decode(7, 10, 4).bytes - one.bytes == 6 * 10 * LLAMA.kv_cache_bytes_per_token()  # weights once
+    assert replace(LLAMA, tied_head=True).decode(1, 10).bytes == LLAMA.decode(1, 10).bytes  # the head is the table
+
+
+def test_prefill_moves_the_weights_once_and_writes_the_cache():
+    assert LLAMA.prefill(3, 10).bytes == LLAMA.decode(3, 10).bytes
+
+
+def test_training_bytes_are_those_of_mixed_precision_with_adam():
+    weights = [p.bfloat16() for p in reference(LLAMA).parameters()]
+    gradients = [torch.zeros_like(w) for w in weights]
+    masters = [torch.nn.Parameter(w.float()) for w in weights]
+    for master in masters:
+        master.grad = torch.zeros_like(master)
+    optimizer = torch.optim.AdamW(masters)
+    optimizer.step()
+    moments = [state[name] for state in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]
+    held = sum(tensor.nbytes for tensor in [*weights, *gradients, *masters, *moments])
+    assert LLAMA.training_bytes() == LLAMA.training(1).bytes == held
+
+
+@pytest.mark.parametrize(("experts", "active", "tokens"), [(256, 8, 32), (256, 8, 1), (8, 2, 5), (64, 6, 40)])
+def test_experts_touched_agree_with_simulation(experts, active, tokens):
+    generator = torch.Generator().manual_seed(0)
+    trials = 2_000
+    scores = torch.rand(trials, tokens, experts, generator=generator)
+    used = torch.zeros(trials, experts).scatter_(1, scores.topk(active).indices.flatten(1), 1).sum(1)
+    error = used.std() / trials**0.5
+    assert abs(experts_touched(experts, active, tokens) - used.mean()) <= 4 * error + 1e-4
+
+
+def test_experts_touched_are_163_of_256_at_a_batch_of_32():
+    assert round(experts_touched(256, 8, 32)) == 163
+    assert experts_touched(256, 8, 1) == 8
+    assert experts_touched(1, 1, 9) == 1
+    assert experts_touched(256, 8, 10_000) == pytest.approx(256)
+
+
+def test_bytes_of_a_mixture_follow_the_union_and_flop_the_chosen():
+    one, four = MIXTRAL.decode(1, 10), MIXTRAL.decode(4, 10)
+    assert four.flop == 4 * one.flop
+    expert = 3 * MIXTRAL.width * MIXTRAL.feed_forward
+    more = experts_touched(5, 2, 4) - 2
+    cache = 3 * 10 * MIXTRAL.kv_cache_bytes_per_token()
+    assert four.bytes - one.bytes == pytest.approx(2 * MIXTRAL.layers * more * expert + cache)
+
+
+@pytest.mark.parametrize(("flop", "seconds", "bound"), [(10, 2, "bandwidth"), (400, 4, "arithmetic")])
+def test_roofline_is_the_slower_of_arithmetic_and_memory(flop, seconds, bound):
+    work = Work(tokens=8, flop=flop, bytes=20)
+    assert work.flop_per_byte == flop / 20
+    assert work.seconds(flop_per_second=100, bytes_per_second=10) == seconds
+    assert work.bound(100, 10) == bound
+    assert work.tokens_per_second(100, 10) == 8 / seconds
+
+
+def test_the_bound_changes_where_the_intensity_meets_the_machine():
+    chip = accelerator("h100")
+    machine = (chip.peak(), chip.bandwidth_bytes_per_second)
+    long = replace(LLAMA, positions=10_000)
+    for batch in (1, 10, 100, 1_000, 10_000):
+        work = long.decode(batch, 1)
+        above = work.flop_per_byte > chip.peak() / chip.bandwidth_bytes_per_second
+        assert work.bound(*machine) == ("arithmetic" if above else "bandwidth")
+
+
+def test_the_largest_batch_fits_and_one_more_does_not():
+    batch = LLAMA.largest_batch(1e6, context=16)
+    needed = [2 * LLAMA.parameters + n * 16 * LLAMA.kv_cache_bytes_per_token() for n in (batch, batch + 1)]
+    assert needed[0] <= 1e6 < needed[1]
 
 
 def test_feed_forward_is_four_times_the_width_unless_it_is_given():
@@ -123,6 +325,25 @@ def test_float16_stands_in_where_a_chip_has_no_bfloat16():
     [
         (lambda: replace(TINY, heads=5), "5 heads do not divide the width 24"),
         (lambda: replace(TINY, layers=0), "layers is 0; it must be at least 1"),
+        (lambda: replace(TINY, experts=0), "experts is 0; it must be at least 1"),
+        (lambda: replace(TINY, kv_heads=2), "2 key heads do not divide 3 heads"),
+        (lambda: replace(TINY, kv_heads=-1), "-1 key heads do not divide 3 heads"),
+        (lambda: replace(TINY, experts=2, experts_per_token=3), "3 experts a token: there are only 2"),
+        (lambda: TINY.decode(0, 4), "0 sequences in the batch: it must be a positive number"),
+        (lambda: TINY.decode(1, 17), "A context of 17 tokens: it must be from 1 to 16"),
+        (lambda: TINY.decode(1, 4, bytes_per_weight=0), "0 bytes a weight"),
+        (lambda: TINY.prefill(1, 4, bytes_per_number=-1), "-1 bytes a cached number"),
+        (lambda: TINY.prefill(-1), "-1 sequences in the batch"),
+        (lambda: TINY.training(math.nan), "nan sequences in the batch"),
+        (lambda: TINY.largest_batch(1e3), r"0\.0 GB of memory: the weights take .* Use more memory"),
+        (lambda: Work(0, 1, 1), "0 tokens: it must be a positive number"),
+        (lambda: Work(1, 1, math.inf), "inf bytes: it must be a positive number"),
+        (lambda: Work(1, 1, 1).seconds(0, 1), "0 FLOP a second"),
+        (lambda: Work(1, 1, 1).bound(1, -1), "-1 bytes a second"),
+        (lambda: Work(1, 1, 1).tokens_per_second(1, None), "The table has no bandwidth .* give bytes_per_second"),
+        (lambda: experts_touched(256, 0, 1), "0 active experts of 256: from 1 to all"),
+        (lambda: experts_touched(8, 9, 1), "9 active experts of 8"),
+        (lambda: experts_touched(8, 2, -1), "-1 tokens: it cannot be negative"),
         (lambda: model("gpt-5"), r"No model 'gpt-5' in the table\. There are: lenet-5, .*deepseek-v4-pro"),
         (lambda: accelerator("tpu"), r"No accelerator 'tpu' in the table\. There are: v100, .*tpu-v4"),
         (lambda: accelerator("v100").peak("fp8"), r"NVIDIA V100 has no peak for 'fp8'\. There are: fp16"),
