@@ -5,7 +5,7 @@ from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from course.compute import accelerator
@@ -49,12 +49,24 @@ DESK = Desk(
     acquisition_usd=500,
 )
 
+settings.register_profile("course", deadline=None, derandomize=True, database=None)
+settings.load_profile("course")
 positive = st.floats(1e-3, 1e6)
 share = st.floats(0, 1)
 desks = st.builds(
     Desk,
-    **dict.fromkeys((field.name for field in fields(Desk)), positive)
-    | {"cache_hit_rate": share, "utilization": st.floats(0.01, 1), "monthly_churn": st.floats(0.001, 0.9)},
+    usd_per_conversation=st.floats(1e-4, 10),
+    conversations_per_month=st.floats(1, 1e6),
+    input_tokens=st.floats(1, 1e5),
+    output_tokens=st.floats(1, 1e4),
+    cache_hit_rate=share,
+    usd_per_gpu_hour=st.floats(0.1, 20),
+    utilization=st.floats(0.01, 1),
+    input_tokens_per_gpu_second=st.floats(10, 1e5),
+    output_tokens_per_gpu_second=st.floats(1, 1e4),
+    fixed_usd_per_month=st.floats(0, 1e5),
+    monthly_churn=st.floats(0.001, 0.9),
+    acquisition_usd=st.floats(0, 1e5),
 )
 
 
@@ -93,7 +105,7 @@ def test_545_per_cent_is_profit_over_cost():
 def test_margin_falls_when_cost_rises(desk, times):
     dearer = replace(desk, usd_per_gpu_hour=desk.usd_per_gpu_hour * times)
     assert account(dearer).gross_margin < account(desk).gross_margin
-    assert contribution(dearer) < contribution(desk)
+    assert contribution(dearer) <= contribution(desk)  # equal where rounding swallows a cost beside a vast support
 
 
 @given(desks)
@@ -107,27 +119,21 @@ def test_profit_is_zero_at_the_break_even_price(desk):
 def test_profit_is_zero_at_the_break_even_utilization(desk):
     utilization = account(desk).break_even_utilization
     revenue = desk.usd_per_conversation * desk.conversations_per_month
-    if 1e-300 < utilization <= 1:
-        at_it = contribution(replace(desk, utilization=utilization))
-        assert abs(at_it) <= 1e-6 * revenue
-    else:  # at full use it still loses
-        assert contribution(replace(desk, utilization=1.0)) < 1e-9 * revenue
+    if utilization <= 1:
+        assert abs(contribution(replace(desk, utilization=utilization))) <= 1e-9 * revenue
+    else:
+        assert contribution(replace(desk, utilization=1.0)) <= 1e-9 * revenue  # even a GPU never idle loses
 
 
 @given(desks, st.floats(1e-3, 1e3))
 def test_another_currency_changes_amounts_and_no_ratio(desk, rate):
     money = [field.name for field in fields(Desk) if "usd" in field.name]
     here, there = account(desk), account(replace(desk, **{name: getattr(desk, name) * rate for name in money}))
-    scale = (abs(here.break_even_usd_per_conversation) + desk.usd_per_conversation) * desk.conversations_per_month
+    turnover = (desk.usd_per_conversation + here.break_even_usd_per_conversation) * desk.conversations_per_month
+    assume(abs(here.contribution_usd_per_month) > 1e-6 * turnover)  # near zero, rounding decides between late and never
     for name, value in asdict(here).items():
-        factor = rate if "usd" in name else 1
-        if name == "payback_months" and contribution(desk) < 1e-6 * scale:
-            continue  # next to zero, rounding decides between late and never
-        tolerance = 1e-9 * scale * factor / (desk.monthly_churn if name == "lifetime_value_usd" else 1)
-        if name == "gross_margin":
-            tolerance = 1e-9 * (1 + here.break_even_usd_per_conversation / desk.usd_per_conversation)
-        other = getattr(there, name)
-        assert other == value or math.isclose(other, value * factor, rel_tol=1e-6, abs_tol=tolerance), name
+        expected = value * rate if "usd" in name else value
+        assert getattr(there, name) == expected or math.isclose(getattr(there, name), expected, rel_tol=1e-6), name
 
 
 @given(desks, st.floats(1e-3, 1e3))
@@ -145,8 +151,9 @@ def test_a_bill_lies_between_nothing_and_everything_cached(fresh, output, hit):
 
 @given(positive, positive, share)
 def test_the_blended_price_lies_between_the_cheapest_and_the_dearest(tokens, output, hit):
-    price = blended_usd_per_million(TokenUse(tokens, output, hit), R1)
-    assert 0.14 - 1e-9 <= price <= 2.19 + 1e-9
+    use = TokenUse(tokens, output, hit)
+    assert 0.14 - 1e-9 <= blended_usd_per_million(use, R1) <= 2.19 + 1e-9
+    assert math.isclose(blended_usd_per_million(use, R1) * (tokens + output) / 1e6, bill_usd(use, R1))
 
 
 @given(positive, positive)
