@@ -84,6 +84,18 @@ def _clerk_band(case: torch.Tensor) -> torch.Tensor:
     return ends if ends[0] < ends[1] else torch.stack([returned / (missed + returned)] * 2)
 
 
+def _contract_price(case: torch.Tensor) -> float:
+    margin, fold_per_year, years = case.tolist()
+    cost_of_a_year = (1 - fold_per_year**-years) / (years * math.log(fold_per_year))
+    return cost_of_a_year / (1 - margin)
+
+
+def _paid_share(case: torch.Tensor) -> float:
+    v3_share, night_share, night_discount, margin = case.tolist()
+    if_all_paid = ((1 - v3_share) * 562_100 + v3_share * 280_560) * (1 - night_share * night_discount)
+    return 87_072 / (1 - margin) / if_all_paid
+
+
 EXERCISES = {
     "01-token-table": Exercise(
         expected=50_257 * 768,
@@ -205,5 +217,22 @@ EXERCISES = {
         cases=tuple(torch.tensor(c, dtype=torch.float64) for c in ([4.0, 5.0, 1e-4], [90.0, 2.0, 3e-3])),
         hint_zh="原来也要看一遍，每张只多花k − 1遍的钱。",
         hint_en="One view had to be paid anyway: each picture costs k − 1 views more.",
+    ),
+    "06f-contract-price": Exercise(
+        expected=_contract_price,
+        cases=tuple(
+            torch.tensor(c, dtype=torch.float64) for c in ([0.6, 5, 3], [0.3, 2, 1], [0.845, 10, 3], [0.5, 9, 0.5])
+        ),
+        hint_zh="t年后的成本是今天的m的−t次方。把它从0到T积分，除以T，是整份合同的平均成本；再除以1 − M。",
+        hint_en="After t years the cost is m to the power −t. Its mean over the contract, from 0 to T, over 1 − M.",
+    ),
+    "06f-paid-share": Exercise(
+        expected=_paid_share,
+        cases=tuple(
+            torch.tensor(c, dtype=torch.float64)
+            for c in ([0.0, 0.0, 0.0, 0.0], [0.7, 0.2, 0.5, 0.0], [0.5, 0.3, 0.75, 0.5], [1.0, 0.2, 0.5, 0.3])
+        ),
+        hint_zh="先算全都收钱时的收入：两张价目按比例混合，再乘上1 − n·d。成本要占收入的1 − M。",
+        hint_en="First the revenue if all were paid: both price lists mixed, times 1 − n·d. Cost is 1 − M of revenue.",
     ),
 }

@@ -5,11 +5,13 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.integrate import quad
 from scipy.stats import norm
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config, GPT2Model
 
 from course.compute import accelerator, gpu_hours, training_flop, training_usd
+from course.economics import TokenPrices, TokenUse, bill_usd, gross_margin, price_after
 from course.exercises import EXERCISES
 from course.models import MLP
 
@@ -122,3 +124,24 @@ def test_at_break_even_both_have_cost_the_same(case):
     training_s, views, view_s = case.tolist()
     pictures = EXERCISES["05d-views"].expected(case)
     assert math.isclose(training_s + pictures * view_s, pictures * views * view_s)
+
+
+@pytest.mark.parametrize("case", cases("06f-contract-price"))
+def test_a_contract_at_that_price_leaves_the_margin(case):
+    margin, fold, years = case.tolist()
+    price = EXERCISES["06f-contract-price"].expected(case)
+    cost, _ = quad(lambda year: price_after(1.0, fold, year), 0, years)  # one conversation a unit of time
+    assert math.isclose(gross_margin(price * years, cost), margin)
+
+
+@pytest.mark.parametrize("case", cases("06f-paid-share"))
+def test_with_that_share_paid_for_the_day_has_the_margin(case):
+    v3_share, night_share, night_discount, margin = case.tolist()
+    paid = EXERCISES["06f-paid-share"].expected(case)
+    revenue = 0
+    for share, prices in ((1 - v3_share, (0.55, 0.14, 2.19)), (v3_share, (0.27, 0.07, 1.10))):
+        for hours, discount in ((1 - night_share, 0), (night_share, night_discount)):
+            tokens = paid * share * hours
+            use = TokenUse(608e9 * tokens, 168e9 * tokens, 342 / 608)
+            revenue += bill_usd(use, TokenPrices(*(usd * (1 - discount) for usd in prices)))
+    assert math.isclose(gross_margin(revenue, 226.75 * 8 * 24 * 2), margin, abs_tol=1e-12)
