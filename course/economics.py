@@ -220,6 +220,7 @@ def users_above(use: float, mean_use: float, sigma: float) -> tuple[float, float
         return 1.0, mean_use
     z = (math.log(mean_use / use) - sigma**2 / 2) / sigma
     share, share_of_use = NormalDist().cdf(z), NormalDist().cdf(z + sigma)
+    _require("positive", share_above=share)
     return share, mean_use * share_of_use / share
 
 

@@ -321,6 +321,7 @@ def test_own_hardware_by_hand():
         (lambda: price_after(1, 0, 1), r"fold_per_year is 0; it must be above zero"),
         (lambda: users_above(1, 0, 1), r"mean_use is 0; it must be above zero"),
         (lambda: users_above(1, 1, -1), r"sigma is -1; it must be above zero"),
+        (lambda: users_above(1e300, 1, 1), r"share_above is 0\.0; it must be above zero"),
         (lambda: accelerator("h900"), r"No accelerator 'h900' in the table\. There are: .*h800"),
     ],
 )
