@@ -16,6 +16,8 @@ from transformers import (
     BertModel,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTBigCodeConfig,
+    GPTBigCodeForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MixtralConfig,
@@ -143,6 +145,19 @@ def test_grouped_queries_and_experts_are_counted_as_the_reference_counts_them(co
     config = replace(config, kv_heads=kv_heads, tied_head=tied)
     with torch.device("meta"):
         assert config.parameters == count(reference(config))
+
+
+def test_one_key_head_with_biases_is_counted_as_the_reference_counts_it():
+    shape = GPTBigCodeConfig(vocab_size=50, n_positions=16, n_embd=24, n_layer=2, n_head=3, multi_query=True)
+    with torch.device("meta"):
+        assert replace(TINY, kv_heads=1).parameters == count(GPTBigCodeForCausalLM(shape))
+
+
+def test_a_gated_network_with_biases_is_counted_as_the_reference_counts_it():
+    with torch.device("meta"):
+        theirs = count(reference(LLAMA, attention_bias=True, mlp_bias=True))
+    shifts = (2 * LLAMA.layers + 1) * LLAMA.width  # of the normalisations, which Llama never has
+    assert replace(LLAMA, biases=True).parameters == theirs + shifts
 
 
 def test_a_mixture_works_with_as_many_parameters_as_one_with_only_the_chosen_experts():
