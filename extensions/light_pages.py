@@ -36,6 +36,7 @@ ASKED_FOR_BY = {
     "clipboard.min.js": 'class="highlight',
     "copybutton.js": 'class="highlight',
     "design-tabs.js": "sd-tab-",
+    "sliders.js": "data-runtime",
     "togglebutton.js": "toggle|dropdown",
 }
 NAME = re.compile(r"[.#](-?[A-Za-z_][\w-]*)")
@@ -93,7 +94,8 @@ def write_style_sheet(app: Sphinx, exception: Exception | None) -> None:
     static = Path(app.outdir, "_static")
     sources = [file for pattern in STYLES for file in sorted(static.glob(pattern))]
     sources.append(Path(app.srcdir, OWN_STYLE))  # not its copy, which a change in it alone does not renew
-    scripts = [file for file in static.rglob("*.js") if file.name not in ("bootstrap.js", "fontawesome.js")]
+    foreign = re.compile(r"bootstrap|fontawesome|vega-")
+    scripts = [file for file in static.rglob("*.js") if not foreign.match(file.name)]
     pages_and_scripts = [*Path(app.outdir).rglob("*.html"), *scripts]
     words = {word for file in pages_and_scripts for word in re.findall(r"[\w-]+", file.read_text(encoding="utf8"))}
     css = "\n".join(source.read_text(encoding="utf8") for source in sources)
