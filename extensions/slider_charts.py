@@ -117,8 +117,8 @@ def draw_desk(desk: Mapping[str, Expression], values: Mapping[str, dict]) -> alt
     return alt.layer(
         stack,
         now.mark_rule(color=INK, strokeDash=[4, 4]).encode(x),
-        price_line.mark_rule(color=INK, strokeWidth=2).encode(y),
         words(price_line, x, y, align="right", dy=-9),
+        price_line.mark_rule(color=INK, strokeWidth=2).encode(y),
         words(now, *corner, align="right", baseline="top", lineHeight=20),
         meeting.mark_point(color=VERMILION, filled=True, opacity=1, size=90).encode(x, y),
         words(meeting, x, y, align=side, color=VERMILION, dy=-26),

@@ -42,7 +42,10 @@ CONFIG = {
         **{"labelColor": QUIET, "labelFontSize": 13, "labelFlush": False, "titleColor": QUIET, "titleFontSize": 14},
         **{"titleFontWeight": "normal", "domainColor": QUIET, "tickColor": QUIET, "gridColor": LINES},
     },
-    "axisY": {"domain": False, "ticks": False, "titleAlign": "left", "titleAngle": 0, "titleX": 0, "titleY": -14},
+    "axisY": {
+        **{"domain": False, "labelPadding": 5, "ticks": False},
+        **{"titleAlign": "left", "titleAngle": 0, "titleX": 0, "titleY": -14},
+    },
     "legend": {"labelColor": INK, "labelFontSize": 14, "orient": "bottom", "symbolType": "square"},
 }
 

@@ -11,6 +11,7 @@ from dataclasses import asdict
 import pypdf
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from sliders import said
 
 from course.economics import Desk, account
 
@@ -35,6 +36,12 @@ MOVE = """async (desks) => {
 @pytest.fixture(scope="module")
 def table(built):
     return tomllib.loads((built / "book/data/sliders.toml").read_text(encoding="utf8"))["margin"]
+
+
+@pytest.fixture(scope="module")
+def first(table):
+    """The values at which the sliders stand first."""
+    return {name: row["value"] for name, row in table["values"].items()}
 
 
 @pytest.fixture
@@ -62,7 +69,7 @@ def slider(page, name):
     return page.locator(f".sliders input[name={name}]")
 
 
-def said(page, name):
+def shown(page, name):
     return page.locator(f".sliders data[data-signal={name}]").inner_text()
 
 
@@ -91,46 +98,56 @@ def test_the_page_computes_what_the_library_computes(opened, table):
 def test_a_slider_moves_by_the_keyboard_and_results_are_read_aloud(opened, table):
     page = opened()
     row = table["values"]["utilization"]
-    utilization, before = slider(page, "utilization"), said(page, "gross_margin")
+    utilization, before = slider(page, "utilization"), shown(page, "gross_margin")
     slider(page, "usd_per_gpu_hour").focus()
     page.keyboard.press("Tab")
     assert utilization.evaluate("slider => slider === document.activeElement")
     assert utilization.evaluate("slider => getComputedStyle(slider).outlineStyle") == "solid"
     for _ in range(10):
         page.keyboard.press("ArrowRight")
+    moved = row["value"] + 10 * row["step"]
     page.wait_for_function(
-        "name => document.querySelector(`.sliders input[name=${name}]`).ariaValueText === '40%'", arg="utilization"
+        "words => document.querySelector('.sliders input[name=utilization]').ariaValueText === words",
+        arg=said(row, moved),
     )
-    assert float(utilization.input_value()) == pytest.approx(row["value"] + 10 * row["step"])
-    assert said(page, "utilization") == "40%"
-    assert said(page, "gross_margin") != before
+    assert float(utilization.input_value()) == pytest.approx(moved)
+    assert shown(page, "utilization") == said(row, moved)
+    assert shown(page, "gross_margin") != before
     assert page.get_by_label(row["label"], exact=True).count() == 1
     status = page.locator(".sliders [role=status]")
     assert status.inner_text() == ""  # not while the slider moves
     page.wait_for_function("document.querySelector('.sliders [role=status]').textContent")
     for name, result in table["results"].items():
-        assert f"{result['label']}{said(page, name)}" in status.inner_text()
+        assert f"{result['label']}{shown(page, name)}" in status.inner_text()
 
 
-def test_the_chart_is_drawn_again(opened):
+def test_the_chart_is_drawn_again(opened, table, first):
     page = opened()
+    price, met = table["values"]["usd_per_conversation"], table["results"]["break_even_utilization"]
     drawn = page.locator(".sliders .chart svg").inner_html()
-    assert "价格0.030美元" in drawn
-    assert "保本14%" in drawn
+    assert f"价格{said(price, price['value'])}" in drawn
+    assert f"保本{said(met, account(Desk(**first)).break_even_utilization)}" in drawn
     slider(page, "usd_per_conversation").press("End")
-    page.get_by_text("价格0.100美元").first.wait_for()
+    page.get_by_text(f"价格{said(price, price['maximum'])}").first.wait_for()
     assert page.locator(".sliders .chart svg").inner_html() != drawn
     page.locator(".sliders button").click()
-    page.get_by_text("价格0.030美元").first.wait_for()
+    page.get_by_text(f"价格{said(price, price['value'])}").first.wait_for()
     assert page.locator(".sliders .chart svg").inner_html() == drawn
 
 
-def test_where_nothing_breaks_even_the_page_says_so(opened, table):
+def test_where_nothing_breaks_even_the_page_says_so(opened, table, first):
+    """A price above the fixed cost, below the rent of a GPU that never rests."""
     page = opened()
-    slider(page, "usd_per_conversation").fill("0.018")  # more than the fixed cost, less than the rent at full use
+    row, rent = table["values"]["usd_per_conversation"], table["values"]["usd_per_gpu_hour"]["maximum"]
+    steps = round((row["maximum"] - row["minimum"]) / row["step"])
+    prices = [row["minimum"] + step * row["step"] for step in range(steps)]
+    desks = [Desk(**first | {"usd_per_gpu_hour": rent, "usd_per_conversation": price}) for price in prices]
+    price = next(d.usd_per_conversation for d in desks if 1 < account(d).break_even_utilization < math.inf)
+    slider(page, "usd_per_gpu_hour").press("End")
+    slider(page, "usd_per_conversation").fill(f"{price:.6f}")
     page.wait_for_function("document.querySelector('data[data-signal=payback_months]').value === 'Infinity'")
-    assert said(page, "payback_months") == table["results"]["payback_months"]["otherwise"]
-    assert said(page, "break_even_utilization") == table["results"]["break_even_utilization"]["otherwise"]
+    for name in ("payback_months", "break_even_utilization"):
+        assert shown(page, name) == table["results"][name]["otherwise"]
     assert "每次会话亏" in page.locator(".sliders .chart").inner_text()
     assert "保本" not in page.locator(".sliders .chart").inner_text()
 
@@ -173,15 +190,16 @@ def test_where_the_library_does_not_come_the_still_figure_stays(browser, html):
     assert not page.locator(".sliders .moving").is_visible()
 
 
-def test_on_paper_the_still_figure_is_seen(opened):
+def test_on_paper_the_still_figure_is_seen(opened, table):
     page = opened(color_scheme="dark")
+    price = table["values"]["usd_per_conversation"]
     slider(page, "usd_per_conversation").press("End")
-    page.get_by_text("价格0.100美元").first.wait_for()
+    page.get_by_text(f"价格{said(price, price['maximum'])}").first.wait_for()
     printed = "".join(sheet.extract_text() for sheet in pypdf.PdfReader(io.BytesIO(page.pdf())).pages)
-    printed = unicodedata.normalize("NFKC", re.sub(r"\s", "", printed))
-    assert "每次会话净赚0.007美元" in printed  # in the picture
-    assert "每次会话的价格0.030美元" in printed  # below it
-    assert "0.100美元" not in printed
+    printed = unicodedata.normalize("NFKC", re.sub(r"\s", "", printed))  # the browser writes some words in radicals
+    assert "一次会话,美元" in printed  # in the picture
+    assert f"{price['label']}{said(price, price['value'])}" in printed  # below it
+    assert said(price, price["maximum"]) not in printed
 
 
 @pytest.mark.parametrize("scheme", MODES)
