@@ -96,6 +96,19 @@ def _paid_share(case: torch.Tensor) -> float:
     return 87_072 / (1 - margin) / if_all_paid
 
 
+def _flat_margin(case: torch.Tensor) -> float:
+    price, mean, sigma, meter = case
+    z = (torch.log(mean * meter / price) - sigma**2 / 2) / sigma
+    normal = torch.special.ndtr
+    return (1 - mean * normal(z + sigma) / normal(z) / price).item()
+
+
+def _history(case: torch.Tensor) -> torch.Tensor:
+    start, question, answer, turns = case
+    sent = turns * start + question * turns * (turns + 1) / 2 + answer * turns * (turns - 1) / 2
+    return torch.stack([sent, 1 - turns * question / sent])
+
+
 EXERCISES = {
     "01-token-table": Exercise(
         expected=50_257 * 768,
@@ -225,6 +238,22 @@ EXERCISES = {
         ),
         hint_zh="t年后的成本是今天的m的−t次方。把它从0到T积分，除以T，是整份合同的平均成本；再除以1 − M。",
         hint_en="After t years the cost is m to the power −t. Its mean over the contract, from 0 to T, over 1 − M.",
+    ),
+    "06f-flat-price": Exercise(
+        expected=_flat_margin,
+        cases=tuple(
+            torch.tensor(c, dtype=torch.float64) for c in ([125, 100, 1.2, 2], [30, 20, 0.5, 1.5], [500, 100, 1.2, 2])
+        ),
+        hint_zh="成本高过P/k的人才来。他们的平均成本是m·Φ(z+σ)/Φ(z)，z = (μ − ln(P/k))/σ，μ = ln m − σ²/2。",
+        hint_en="Those above P/k come. Their mean is m·Φ(z+σ)/Φ(z), z = (μ − ln(P/k))/σ, μ = ln m − σ²/2.",
+    ),
+    "06f-history": Exercise(
+        expected=_history,
+        cases=tuple(
+            torch.tensor(c, dtype=torch.float64) for c in ([400, 12, 30, 4], [400, 12, 30, 8], [50, 100, 300, 1])
+        ),
+        hint_zh="第k轮发出s、k句问、k−1句答。没见过的只有最后那句问。",
+        hint_en="Turn k sends s, k questions and k − 1 answers. New in it is the last question only.",
     ),
     "06f-paid-share": Exercise(
         expected=_paid_share,

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy.integrate import quad
-from scipy.stats import norm
+from scipy.stats import lognorm, norm
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config, GPT2Model
 
@@ -145,3 +145,23 @@ def test_with_that_share_paid_for_the_day_has_the_margin(case):
             use = TokenUse(608e9 * tokens, 168e9 * tokens, 342 / 608)
             revenue += bill_usd(use, TokenPrices(*(usd * (1 - discount) for usd in prices)))
     assert math.isclose(gross_margin(revenue, 226.75 * 8 * 24 * 2), margin, abs_tol=1e-12)
+
+
+@pytest.mark.parametrize("case", cases("06f-flat-price"))
+def test_flat_margin_is_that_of_those_who_come(case):
+    price, mean, sigma, meter = case.tolist()
+    cost = lognorm(sigma, scale=mean * math.exp(-(sigma**2) / 2))
+    mean_of_takers = cost.expect(lb=price / meter, conditional=True)
+    assert math.isclose(EXERCISES["06f-flat-price"].expected(case), 1 - mean_of_takers / price, rel_tol=1e-6)
+
+
+@pytest.mark.parametrize("case", cases("06f-history"))
+def test_history_is_what_is_sent_turn_by_turn(case):
+    start, question, answer, turns = map(int, case.tolist())
+    prompt, seen, sent, cached = "s" * start, start, 0, 0
+    for _ in range(turns):
+        prompt += "q" * question
+        sent, cached = sent + len(prompt), cached + seen
+        prompt += "a" * answer
+        seen = len(prompt)
+    assert EXERCISES["06f-history"].expected(case).tolist() == pytest.approx([sent, cached / sent])
