@@ -67,13 +67,13 @@ def draw_desk(desk: Mapping[str, Expression], values: Mapping[str, dict]) -> alt
     top = ROOM * alt.expr.max(price, result["break_even_usd_per_conversation"])
     x = alt.X(
         "utilization:Q",
-        title="GPU的利用率",
+        title="显卡的利用率",
         scale=alt.Scale(domain=[low, high], nice=False),
         axis=alt.Axis(format=".0%", grid=False, tickCount=5),
     )
     y = alt.Y(
         "usd:Q",
-        title="一次会话，美元",
+        title="一次对话，美元",
         scale=alt.Scale(domainMin=0, domainMax=alt.ExprRef(str(top)), nice=False),
         axis=alt.Axis(tickCount=5),
     )
@@ -106,7 +106,7 @@ def draw_desk(desk: Mapping[str, Expression], values: Mapping[str, dict]) -> alt
     now = mark(
         utilization=here,
         words="['现在' + utilization_text + '：毛利率' + gross_margin_text, "
-        f"({gain} < 0 ? '每次会话亏' : '每次会话净赚') + format(abs({gain}), '.3f') + '美元']",
+        f"({gain} < 0 ? '每次对话亏' : '每次对话净赚') + format(abs({gain}), '.3f') + '美元']",
     )
     meeting = mark(
         utilization=result["break_even_utilization"], usd=price, words="'保本' + break_even_utilization_text"

@@ -148,7 +148,7 @@ def test_where_nothing_breaks_even_the_page_says_so(opened, table, first):
     page.wait_for_function("document.querySelector('data[data-signal=payback_months]').value === 'Infinity'")
     for name in ("payback_months", "break_even_utilization"):
         assert shown(page, name) == table["results"][name]["otherwise"]
-    assert "每次会话亏" in page.locator(".sliders .chart").inner_text()
+    assert "每次对话亏" in page.locator(".sliders .chart").inner_text()
     assert "保本" not in page.locator(".sliders .chart").inner_text()
 
 
@@ -197,7 +197,7 @@ def test_on_paper_the_still_figure_is_seen(opened, table):
     page.get_by_text(f"价格{said(price, price['maximum'])}").first.wait_for()
     printed = "".join(sheet.extract_text() for sheet in pypdf.PdfReader(io.BytesIO(page.pdf())).pages)
     printed = unicodedata.normalize("NFKC", re.sub(r"\s", "", printed))  # the browser writes some words in radicals
-    assert "一次会话,美元" in printed  # in the picture
+    assert "一次对话,美元" in printed  # in the picture
     assert f"{price['label']}{said(price, price['value'])}" in printed  # below it
     assert said(price, price["maximum"]) not in printed
 
