@@ -6,7 +6,6 @@ Price lists count in millions of tokens, accounts in months. Refused numbers rai
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,9 @@ _RULES: dict[str, tuple[Callable[[float], bool], str]] = {
 def _require(rule: str, **values: float) -> None:
     holds, sentence = _RULES[rule]
     for name, value in values.items():
-        if not holds(value):  # NaN fails every rule
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value}; it must be a finite number.")
+        if not holds(value):
             raise ValueError(f"{name} is {value:,}; {sentence}")
 
 
@@ -115,9 +116,13 @@ def payback_months(acquisition_cost: float, contribution_per_month: float, month
     """Return the months m until contribution × (1 − (1 − churn)^m) / churn repays the acquisition; inf where never."""
     _require("not negative", acquisition_cost=acquisition_cost)
     _require("churn", monthly_churn=monthly_churn)
-    if contribution_per_month <= acquisition_cost * monthly_churn:  # a loss, or customers leave too soon
-        return math.inf if acquisition_cost else 0.0
+    if not acquisition_cost:
+        return 0.0
+    if contribution_per_month <= 0:
+        return math.inf
     months = acquisition_cost / contribution_per_month
+    if months * monthly_churn >= 1:  # customers leave too soon
+        return math.inf
     return math.log1p(-months * monthly_churn) / math.log1p(-monthly_churn) if monthly_churn else months
 
 
@@ -159,7 +164,10 @@ class Account:
 
 
 def account(desk: Desk) -> Account:
-    """Return the month's account; cached input is taken to cost the server nothing, a simplification."""
+    """Return the month's account; cached input is taken to cost the server nothing, a simplification.
+
+    A desk without churn is refused: its customer, who never leaves, has no finite lifetime value.
+    """
     fresh = desk.input_tokens * (1 - desk.cache_hit_rate)
     gpu_seconds = fresh / desk.input_tokens_per_gpu_second + desk.output_tokens / desk.output_tokens_per_gpu_second
     busy_cost = desk.usd_per_gpu_hour / SECONDS_PER_HOUR * gpu_seconds  # were the GPU never idle
@@ -195,9 +203,13 @@ def hosting_usd_per_month(tokens: float, tokens_per_gpu_month: float, usd_per_gp
 def crossing_tokens_per_month(
     usd_per_million: float, tokens_per_gpu_month: float, usd_per_gpu_hour: float, staff: float
 ) -> float:
-    """Return the least volume that costs no more hosted than by an API, (k × rent + staff) / price; inf: none does."""
-    _require("positive", usd_per_million=usd_per_million)
-    rent = hosting_usd_per_month(1, tokens_per_gpu_month, usd_per_gpu_hour, staff) - staff
+    """Return the least volume that costs no more hosted than by an API, (k × rent + staff) / price; inf: none does.
+
+    Just beyond what k GPUs serve, one more stands nearly idle: there hosting may be the dearer once more.
+    """
+    _require("positive", usd_per_million=usd_per_million, tokens_per_gpu_month=tokens_per_gpu_month)
+    _require("not negative", usd_per_gpu_hour=usd_per_gpu_hour, staff=staff)
+    rent = usd_per_gpu_hour * HOURS_PER_MONTH
     gain_per_gpu = tokens_per_gpu_month * usd_per_million / MILLION - rent
     gpus = max(1, math.ceil(staff / gain_per_gpu)) if gain_per_gpu > 0 else math.inf  # the first k that serves so many
     return (gpus * rent + staff) / usd_per_million * MILLION
@@ -205,6 +217,7 @@ def crossing_tokens_per_month(
 
 def price_after(usd: float, fold_per_year: float, years: float) -> float:
     """Return usd / fold_per_year^years: a price that becomes so many times smaller every year."""
+    _require("not negative", usd=usd)
     _require("positive", fold_per_year=fold_per_year)
     return usd / fold_per_year**years
 
@@ -215,23 +228,37 @@ def users_above(use: float, mean_use: float, sigma: float) -> tuple[float, float
     Φ(z) and mean × Φ(z + σ) / Φ(z), z = (ln(mean / use) − σ²/2) / σ. Adverse selection: whoever may also pay by the
     unit takes a flat price where use > flat / unit price, so `gross_margin(flat, cost × mean above)` is its margin.
     """
+    _require("not negative", use=use)
     _require("positive", mean_use=mean_use, sigma=sigma)
-    if use <= 0:
+    if use == 0:
         return 1.0, mean_use
     z = (math.log(mean_use / use) - sigma**2 / 2) / sigma
-    share, share_of_use = NormalDist().cdf(z), NormalDist().cdf(z + sigma)
-    _require("positive", share_above=share)
+    share, share_of_use = (math.erfc(-end / math.sqrt(2)) / 2 for end in (z, z + sigma))  # exact in the far tail too
+    if not share:
+        raise ValueError(f"Nobody uses more than {use:,}: those above it have no mean. Give a smaller use.")
     return share, mean_use * share_of_use / share
+
+
+def _check_ranges(base: Any, ranges: Mapping[str, Range]) -> None:
+    if not ranges:
+        raise ValueError("No ranges: give at least one field its low, most likely and high.")
+    if unknown := ranges.keys() - (known := asdict(base)):
+        raise ValueError(f"No field {', '.join(sorted(unknown))}. There are: {', '.join(known)}.")
+    for name, (low, likely, high) in ranges.items():
+        if not (low <= likely <= high and low < high):
+            raise ValueError(f"{name} ranges over {low}, {likely}, {high}: give low ≤ most likely ≤ high, not all one.")
 
 
 def tornado(result: Result, base: Any, ranges: Mapping[str, Range]) -> list[tuple[str, float, float]]:
     """Return (field, result at its low end, at its high end), one field moved at a time, the widest swing first."""
+    _check_ranges(base, ranges)
     swings = [(n, *(result(replace(base, **{n: end})) for end in (low, high))) for n, (low, _, high) in ranges.items()]
     return sorted(swings, key=lambda swing: -abs(swing[2] - swing[1]))
 
 
 def simulate(result: Result, base: Any, ranges: Mapping[str, Range], draws: int, seed: int = 0) -> np.ndarray:
     """Return `draws` results, every field drawn at once, each from the triangular distribution of its range alone."""
+    _check_ranges(base, ranges)
     random = np.random.default_rng(seed)
     rows = np.array([random.triangular(*ends, size=draws) for ends in ranges.values()]).T.tolist()
     return np.array([result(replace(base, **dict(zip(ranges, row, strict=True)))) for row in rows])

@@ -5,6 +5,7 @@ from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -222,6 +223,20 @@ def test_payback_never_comes_once_the_customer_is_worth_less_than_he_cost():
     assert lifetime_value(40.0, 0.05) == pytest.approx(800)
 
 
+@given(st.floats(1, 100), st.floats(0.001, 0.9), st.sampled_from([0, 1, 2]))
+def test_payback_holds_to_the_last_digit_of_the_lifetime_value(contribution, churn, side):
+    worth = contribution / churn
+    acquisition = (worth, math.nextafter(worth, 0), math.nextafter(worth, math.inf))[side]
+    assert payback_months(acquisition, contribution, churn) > 15 / -math.log(1 - churn)  # rounding: late or never
+
+
+@pytest.mark.parametrize("deviations", [2.0, 6.0, 8.0, 12.0, 30.0])
+def test_the_heaviest_users_are_few_but_no_rounding(deviations):
+    share, mean = users_above(math.exp(deviations - 0.5), 1.0, 1.0)
+    tail = scipy.stats.norm.sf([deviations, deviations - 1])
+    assert (share, mean) == (pytest.approx(tail[0], rel=1e-9, abs=0), pytest.approx(tail[1] / tail[0], rel=1e-9))
+
+
 @pytest.mark.parametrize(("use", "sigma"), [(0.0, 1.0), (8.0, 1.2), (30.0, 0.5), (15.0, 2.0)])
 def test_the_users_above_a_use_against_a_million_draws(use, sigma):
     draws = np.random.default_rng(0).lognormal(math.log(15) - sigma**2 / 2, sigma, 1_000_000)
@@ -302,7 +317,7 @@ def test_own_hardware_by_hand():
         (lambda: serving_usd_per_million_tokens(2, 10, 1.2), r"utilization is 1\.2; .*40 per cent is 0\.4"),
         (lambda: serving_usd_per_million_tokens(2, 10, 0), r"utilization is 0; it is a share of \(0, 1\]"),
         (lambda: serving_usd_per_million_tokens(-2, 10), r"usd_per_gpu_hour is -2; it cannot be negative"),
-        (lambda: serving_usd_per_million_tokens(math.nan, 10), r"usd_per_gpu_hour is nan; it cannot be negative"),
+        (lambda: serving_usd_per_million_tokens(math.nan, 10), r"usd_per_gpu_hour is nan; it must be a finite number"),
         (lambda: break_even_utilization(2, 10, 0), r"usd_per_million_tokens is 0; it must be above zero"),
         (lambda: gross_margin(0, 1), r"revenue is 0; it must be above zero"),
         (lambda: markup(1, 0), r"cost is 0; it must be above zero"),
@@ -317,11 +332,25 @@ def test_own_hardware_by_hand():
         (lambda: replace(DESK, fixed_usd_per_month=-1), r"fixed_usd_per_month is -1; it cannot be negative"),
         (lambda: owned_usd_per_gpu_hour(1, 0, 1, 1), r"months is 0; it must be above zero"),
         (lambda: hosting_usd_per_month(-1, 1, 1, 1), r"tokens is -1; it cannot be negative"),
+        (lambda: hosting_usd_per_month(math.inf, 1, 1, 1), r"tokens is inf; it must be a finite number"),
         (lambda: crossing_tokens_per_month(0, 1, 1, 1), r"usd_per_million is 0; it must be above zero"),
+        (lambda: crossing_tokens_per_month(1, 0, 1, 1), r"tokens_per_gpu_month is 0; it must be above zero"),
+        (lambda: crossing_tokens_per_month(1, 1, 1, -1), r"staff is -1; it cannot be negative"),
+        (lambda: price_after(-1, 2, 1), r"usd is -1; it cannot be negative"),
         (lambda: price_after(1, 0, 1), r"fold_per_year is 0; it must be above zero"),
         (lambda: users_above(1, 0, 1), r"mean_use is 0; it must be above zero"),
         (lambda: users_above(1, 1, -1), r"sigma is -1; it must be above zero"),
-        (lambda: users_above(1e300, 1, 1), r"share_above is 0\.0; it must be above zero"),
+        (lambda: users_above(-1, 1, 1), r"use is -1; it cannot be negative"),
+        (lambda: users_above(1e300, 1, 1), r"Nobody uses more than 1e\+300: .* Give a smaller use"),
+        (lambda: users_above(math.inf, 1, 1), r"use is inf; it must be a finite number"),
+        (lambda: account(replace(DESK, monthly_churn=0)), r"Neither churn nor discount"),
+        (lambda: simulate(contribution, DESK, {}, 9), r"No ranges: give at least one field its low"),
+        (lambda: tornado(contribution, DESK, {"use": (0, 1, 2)}), r"No field use\. There are: usd_per_conversation, "),
+        (
+            lambda: tornado(contribution, DESK, {"utilization": (0.6, 0.4, 0.2)}),
+            r"utilization ranges over 0\.6, 0\.4, 0\.2: give low ≤ most likely ≤ high",
+        ),
+        (lambda: simulate(contribution, DESK, {"utilization": (0.4, 0.4, 0.4)}, 9), r"over 0\.4, .* not all one"),
         (lambda: accelerator("h900"), r"No accelerator 'h900' in the table\. There are: .*h800"),
     ],
 )
