@@ -242,7 +242,8 @@ def users_above(use: float, mean_use: float, sigma: float) -> tuple[float, float
 def _check_ranges(base: Any, ranges: Mapping[str, Range]) -> None:
     if not ranges:
         raise ValueError("No ranges: give at least one field its low, most likely and high.")
-    if unknown := ranges.keys() - (known := asdict(base)):
+    known = asdict(base)
+    if unknown := ranges.keys() - known:
         raise ValueError(f"No field {', '.join(sorted(unknown))}. There are: {', '.join(known)}.")
     for name, (low, likely, high) in ranges.items():
         if not (low <= likely <= high and low < high):

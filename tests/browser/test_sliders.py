@@ -160,7 +160,7 @@ def test_it_works_from_a_file_and_asks_no_other_host(opened, html, server):
     assert all(address.startswith(server) for address in page.asked)
     assert sum(bool(re.search(r"/vega-[\d.]+\.js$", response.url)) for response in page.loaded) == 1
     weight = sum(len(response.body()) for response in page.loaded if "/_images/" not in response.url)
-    assert weight <= 1_200_000  # with the library that draws, 0.6 MB; without it the page keeps to the 1 MB of all pages
+    assert weight <= 1_200_000  # with the library that draws; before, it keeps to 1 MB as all pages do
     assert not page.wrong
 
 
