@@ -296,8 +296,8 @@ def model_prices() -> pd.DataFrame:
     """Return list prices of chat models, as LiteLLM gathered them (MIT; package of 2026-04-03), withdrawn ones too.
 
     Returns:
-        One row a model and seller, nothing cleaned: name, provider, input_usd_per_million,
-        cached_input_usd_per_million, output_usd_per_million, context_tokens. Input and output have a price.
+        One row a model and seller: name, provider, input_usd_per_million, cached_input_usd_per_million,
+        output_usd_per_million, context_tokens. Rows without a price of input or output are left out, nothing else.
 
     Raises:
         DataError: the list cannot be had or stored.

@@ -81,7 +81,8 @@ def said(row: dict, value: float) -> str:
     """Say a value as the page says it."""
     if "largest" in row and not value <= row["largest"]:
         return row["otherwise"]
-    return format(value, row["format"]).replace("-", "−") + row["unit"]
+    text = format(value, f"z{row['format']}")  # z: no minus before a zero, as in Vega
+    return text.replace("-", "−") + row["unit"]
 
 
 def quoted(text: str) -> str:

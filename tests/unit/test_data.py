@@ -312,7 +312,12 @@ def test_model_prices_are_what_the_file_holds():
         if row.get("mode") == "chat" and row.get("input_cost_per_token") and row.get("output_cost_per_token")
     }
     assert list(prices.index) == list(priced)
-    for kind, field in (("input", "input_cost_per_token"), ("cached_input", "cache_read_input_token_cost")):
+    assert prices["provider"].tolist() == [row["litellm_provider"] for row in priced.values()]
+    for kind, field in (
+        ("input", "input_cost_per_token"),
+        ("cached_input", "cache_read_input_token_cost"),
+        ("output", "output_cost_per_token"),
+    ):
         column = prices[f"{kind}_usd_per_million"]
         expected = [priced[name].get(field, np.nan) for name in prices.index]
         np.testing.assert_allclose(column / 1e6, np.array(expected, dtype=float), atol=1e-12)

@@ -93,14 +93,20 @@ def test_a_value_that_the_chart_needs_is_asked_for(monkeypatch):
     ("row", "value", "words"),
     [
         ("gross_margin", 0.8042, "80%"),
-        ("contribution_usd_per_month", -1234.5, "−1,234美元"),
+        ("contribution_usd_per_month", -1234.4, "−1,234美元"),
+        ("contribution_usd_per_month", -0.4, "0美元"),
         ("break_even_utilization", 1.0, "100%"),
         ("break_even_utilization", 1.01, "满负荷也不够"),
         ("payback_months", float("inf"), "收不回"),
     ],
 )
-def test_values_are_said_with_their_units(row, value, words):
-    assert sliders.said(MARGIN["results"][row], value) == words
+def test_values_are_said_with_their_units_in_the_page_and_in_the_browser(row, value, words):
+    result = MARGIN["results"][row]
+    assert sliders.said(result, value) == words
+    here = {"name": "here", "update": str(value).replace("inf", "1 / 0")}
+    text = {"type": "text", "encode": {"update": {"text": {"signal": sliders.said_by_vega(result, "here")}}}}
+    scene = vl_convert.vega_to_scenegraph({"signals": [here], "marks": [text]})["scenegraph"]
+    assert [node["text"] for node in find(scene, lambda node: "text" in node)] == [words]
 
 
 def test_the_figure_on_paper_says_what_it_shows_and_what_it_comes_to(monkeypatch):
