@@ -188,11 +188,11 @@ class TransformerConfig:
         """Return how many sequences of `context` tokens fit into memory beside the weights.
 
         Raises:
-            ValueError: not even one fits.
+            ValueError: not even one fits, a context that is too long, or numbers without size.
         """
         weights = self.parameters * _positive(bytes_per_weight, "bytes a weight")
         sequence = self._checked(context) * self.kv_cache_bytes_per_token(bytes_per_number)
-        if memory_bytes < weights + sequence:
+        if _positive(memory_bytes, "bytes of memory") < weights + sequence:
             raise ValueError(
                 f"{memory_bytes / 1e9:.1f} GB of memory: the weights take {weights / 1e9:.1f} GB, a sequence "
                 f"{sequence / 1e9:.1f} GB. Use more memory, fewer bytes a weight or a shorter context."

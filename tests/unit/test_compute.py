@@ -350,6 +350,7 @@ def test_float16_stands_in_where_a_chip_has_no_bfloat16():
         (lambda: TINY.prefill(1, 4, bytes_per_number=-1), "-1 bytes a cached number"),
         (lambda: TINY.prefill(-1), "-1 sequences in the batch"),
         (lambda: TINY.training(math.nan), "nan sequences in the batch"),
+        (lambda: TINY.largest_batch(float("inf")), "inf bytes of memory: it must be a positive number"),
         (lambda: TINY.largest_batch(1e3), r"0\.0 GB of memory: the weights take .* Use more memory"),
         (lambda: Work(0, 1, 1), "0 tokens: it must be a positive number"),
         (lambda: Work(1, 1, math.inf), "inf bytes: it must be a positive number"),
