@@ -303,6 +303,11 @@ def test_own_hardware_by_hand():
     assert owned_usd_per_gpu_hour(35_040, 48, 1500, 0.1) == pytest.approx(1.15)
 
 
+def test_without_staff_the_first_gpu_is_what_hosting_has_to_pay():
+    # 730 USD a month against 1 USD a million tokens
+    assert crossing_tokens_per_month(1, 1e9, 1, 0) == pytest.approx(730e6)
+
+
 # Bad input
 
 
@@ -350,6 +355,7 @@ def test_own_hardware_by_hand():
             lambda: tornado(contribution, DESK, {"utilization": (0.6, 0.4, 0.2)}),
             r"utilization ranges over 0\.6, 0\.4, 0\.2: give low ≤ most likely ≤ high",
         ),
+        (lambda: tornado(contribution, DESK, {"utilization": (0.2, 0.6, 0.4)}), r"over 0\.2, 0\.6, 0\.4: give low"),
         (lambda: simulate(contribution, DESK, {"utilization": (0.4, 0.4, 0.4)}, 9), r"over 0\.4, .* not all one"),
         (lambda: accelerator("h900"), r"No accelerator 'h900' in the table\. There are: .*h800"),
     ],
