@@ -4,7 +4,7 @@
 {terms}         the glossary
 {run-records}   what was measured on which machine, over several seeds
                 {seeds}`notebook::name:format` gives one number's range inside a sentence
-{shop-table}    the shop's figures;  {shop}`name` gives one of them inside a sentence
+{shop-table} PART   the figures of a part of the shop;  {shop}`name` gives one of them inside a sentence
 {models-table}, {hardware-table}    models and accelerators, each row with its sources
 """
 
@@ -140,12 +140,18 @@ class SeedsRange(SphinxRole):
 
 
 class ShopTable(TableDirective):
-    """`{shop-table}` draws the shop's figures, each marked as assumption or sourced."""
+    """`{shop-table} PART` draws the figures of a part of the shop, each marked as assumption or sourced."""
+
+    required_arguments = 1
 
     def markdown(self) -> str:
+        figures = read_table(self.env, "shop").values()
+        if self.arguments[0] not in (parts := {row["part"] for row in figures}):
+            raise self.error(f"shop-table: one of {', '.join(sorted(parts))}, not {self.arguments[0]!r}")
         rows = [
             f"| {row['label']} | {row['value']:,} {row['unit']} | {row['source']} |"
-            for row in read_table(self.env, "shop").values()
+            for row in figures
+            if row["part"] == self.arguments[0]
         ]
         return "\n".join(["| 项目 | 数值 | 来源 |", "|---|--:|---|", *rows])
 

@@ -63,6 +63,7 @@ def test_changed_claim_reaches_its_pages(built_copy):
     [
         ("book/05-project.md", "::cnn_test_accuracy:", "::nobody_recorded_this:", r"05-project.*nobody_recorded_this"),
         ("book/05-project.md", "{shop}`new_products_per_year`", "{shop}`unheard_of`", "no figure 'unheard_of'"),
+        ("book/05-project.md", "{shop-table} shelves", "{shop-table} cellar", "one of desk, shelves, not 'cellar'"),
         ("book/05-project.md", "{cite}`xiao2017fashion`", "{cite}`nobody1999`", "nobody1999"),
         ("book/05-project.md", "{seeds}`05b-image-classification::", "{seeds}`05b-absent::", "no number 'cnn_"),
         ("book/05-project.md", "fig-05b-money", "fig-05b-nothing", "no figure named 'fig-05b-nothing'"),
@@ -76,6 +77,7 @@ def test_changed_claim_reaches_its_pages(built_copy):
     ids=[
         "glue name",
         "shop figure",
+        "part of the shop",
         "citation",
         "number over seeds",
         "figure",
@@ -103,6 +105,12 @@ def test_stored_error_fails_the_build_and_names_notebook_and_cell(built_copy):
     result = build(built_copy)
     assert result.returncode != 0
     assert re.search(rf"05b-image-classification.*cell {number} ended in ValueError: on purpose", plain(result))
+
+
+def test_negative_numbers_from_notebooks_have_a_minus_sign(built):
+    pasted = re.findall(r'"pasted-text">([^<]*)<', page(built, "_build/html/book/06-business-models.html"))
+    assert any(text.startswith("−") for text in pasted)
+    assert not [text for text in pasted if re.match(r"-\d", text)]
 
 
 @pytest.mark.parametrize(
