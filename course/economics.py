@@ -94,12 +94,14 @@ def break_even_utilization(
 def gross_margin(revenue: float, cost: float) -> float:
     """Return (revenue − cost) / revenue: what is left of every dollar taken."""
     _require("positive", revenue=revenue)
+    _require("not negative", cost=cost)
     return (revenue - cost) / revenue
 
 
 def markup(revenue: float, cost: float) -> float:
     """Return (revenue − cost) / cost, profit over cost: a markup k is a gross margin k / (1 + k)."""
     _require("positive", cost=cost)
+    _require("not negative", revenue=revenue)
     return (revenue - cost) / cost
 
 
@@ -193,26 +195,32 @@ def owned_usd_per_gpu_hour(purchase_usd: float, months: float, watts: float, usd
     return purchase_usd / (months * HOURS_PER_MONTH) + watts / 1000 * usd_per_kwh
 
 
-def hosting_usd_per_month(tokens: float, tokens_per_gpu_month: float, usd_per_gpu_hour: float, staff: float) -> float:
-    """Return the month's cost of serving the tokens oneself: whole GPUs, rented or owned, and the staff (USD)."""
-    _require("not negative", tokens=tokens, usd_per_gpu_hour=usd_per_gpu_hour, staff=staff)
+def hosting_usd_per_month(
+    tokens_per_month: float, tokens_per_gpu_month: float, usd_per_gpu_hour: float, staff_usd_per_month: float
+) -> float:
+    """Return the month's cost of serving the tokens oneself: whole GPUs, rented or owned, and the staff."""
+    _require("not negative", tokens_per_month=tokens_per_month, usd_per_gpu_hour=usd_per_gpu_hour)
+    _require("not negative", staff_usd_per_month=staff_usd_per_month)
     _require("positive", tokens_per_gpu_month=tokens_per_gpu_month)
-    return math.ceil(tokens / tokens_per_gpu_month) * usd_per_gpu_hour * HOURS_PER_MONTH + staff
+    gpus = math.ceil(tokens_per_month / tokens_per_gpu_month)
+    return gpus * usd_per_gpu_hour * HOURS_PER_MONTH + staff_usd_per_month
 
 
 def crossing_tokens_per_month(
-    usd_per_million: float, tokens_per_gpu_month: float, usd_per_gpu_hour: float, staff: float
+    usd_per_million: float, tokens_per_gpu_month: float, usd_per_gpu_hour: float, staff_usd_per_month: float
 ) -> float:
     """Return the least volume that costs no more hosted than by an API, (k × rent + staff) / price; inf: none does.
 
     Just beyond what k GPUs serve, one more stands nearly idle: there hosting may be the dearer once more.
     """
     _require("positive", usd_per_million=usd_per_million, tokens_per_gpu_month=tokens_per_gpu_month)
-    _require("not negative", usd_per_gpu_hour=usd_per_gpu_hour, staff=staff)
+    _require("not negative", usd_per_gpu_hour=usd_per_gpu_hour, staff_usd_per_month=staff_usd_per_month)
     rent = usd_per_gpu_hour * HOURS_PER_MONTH
     gain_per_gpu = tokens_per_gpu_month * usd_per_million / MILLION - rent
-    gpus = max(1, math.ceil(staff / gain_per_gpu)) if gain_per_gpu > 0 else math.inf  # the first k that serves so many
-    return (gpus * rent + staff) / usd_per_million * MILLION
+    if gain_per_gpu <= 0:
+        return math.inf
+    gpus = max(1, math.ceil(staff_usd_per_month / gain_per_gpu))  # the first k that serves so many
+    return (gpus * rent + staff_usd_per_month) / usd_per_million * MILLION
 
 
 def price_after(usd: float, fold_per_year: float, years: float) -> float:
