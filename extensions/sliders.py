@@ -15,6 +15,7 @@ import re
 from collections.abc import Set
 from dataclasses import asdict, fields
 from html import escape
+from inspect import getfile
 from pathlib import Path
 
 import slider_charts
@@ -64,6 +65,8 @@ def check(table: dict, used: Set[str], computed: Set[str]) -> None:
             raise InvalidSliders(f"{name} has no {', '.join(missing)}")
         if "maximum" in row:
             low, high, step, value = (row[key] for key in ("minimum", "maximum", "step", "value"))
+            if step <= 0:
+                raise InvalidSliders(f"{name} has a step of {step}; it must be above zero")
             if not low <= value <= high:
                 raise InvalidSliders(f"{name} stands at {value}, outside {low} to {high}")
             if abs((value - low) / step - round((value - low) / step)) > 1e-6:  # the browser would move it
@@ -169,8 +172,9 @@ class Sliders(SphinxDirective):
             raise self.error(
                 f"there are no sliders {name!r} in extensions/slider_charts.py; there are {', '.join(CHARTS)}"
             )
-        self.env.note_dependency(slider_charts.__file__)
         chart, table = CHARTS[name], read_table(self.env, "sliders").get(name)
+        for source in (slider_charts.__file__, getfile(chart.account)):
+            self.env.note_dependency(source)
         if not table or not {"alt", "values", "results"} <= table.keys():
             raise self.error(f"book/data/sliders.toml holds no [{name}] with alt, values and results")
         try:

@@ -14,8 +14,8 @@
 
   async function start(part) {
     await load(part.dataset.runtime);
-    part.hidden = false; // the chart asks its box how wide it is
     const specification = vega.parse(JSON.parse(part.querySelector("script").textContent));
+    part.hidden = false; // the chart asks its box how wide it is
     const view = new vega.View(specification, { container: part.querySelector(".chart > div"), renderer: "svg" });
     const sliders = part.querySelectorAll("input");
     const status = part.querySelector("[role=status]");

@@ -24,13 +24,14 @@ class DirectiveError(Exception):
     pass
 
 
-def directive(name, tables, monkeypatch):
+def directive(name, tables, monkeypatch, noted=None):
+    noted = [] if noted is None else noted
     monkeypatch.setattr(sliders, "read_table", lambda env, table: copy.deepcopy(tables))
     return sliders.Sliders.run(
         SimpleNamespace(
             arguments=[name],
             content=["利用率与毛利。"],
-            env=SimpleNamespace(note_dependency=lambda file: None),
+            env=SimpleNamespace(note_dependency=noted.append),
             error=DirectiveError,
             parse_inline=lambda text: ([nodes.Text(text)], []),
         )
@@ -59,6 +60,7 @@ def without(part, row, key):
         ("margin", without("values", "acquisition_usd", "value"), "margin: acquisition_usd has no value"),
         ("margin", without("results", "gross_margin", "unit"), "margin: gross_margin has no unit"),
         ("margin", without("results", "payback_months", "otherwise"), "margin: payback_months has no otherwise"),
+        ("margin", changed("values", "utilization", step=0), "utilization has a step of 0; it must be above zero"),
         ("margin", changed("values", "utilization", value=1.2), "utilization stands at 1.2, outside 0.05 to 1"),
         (
             "margin",
@@ -80,6 +82,12 @@ def without(part, row, key):
 def test_what_cannot_be_shown_is_named(monkeypatch, name, tables, message):
     with pytest.raises(DirectiveError, match=message):
         directive(name, tables, monkeypatch)
+
+
+def test_the_page_is_built_again_when_a_formula_changes(monkeypatch):
+    noted = []
+    directive("margin", TABLES, monkeypatch, noted)
+    assert {Path(file).name for file in noted} == {"slider_charts.py", "economics.py"}
 
 
 def test_a_value_that_the_chart_needs_is_asked_for(monkeypatch):
