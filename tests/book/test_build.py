@@ -34,20 +34,20 @@ def test_unchanged_book_reads_nothing_again(built):
 def test_changed_number_reaches_a_distant_page(built_copy):
     """A page of prose does not change, the notebook does: the second build must take up the new number."""
     distant = built_copy / "book/references.md"  # it has no other tie to the notebook
-    glue = f"{{glue:text}}`../{NOTEBOOK}::cnn_test_accuracy:.1%`"
+    glue = f"{{glue:text}}`../{NOTEBOOK}::cnn_test_accuracy:.3%`"
     distant.write_text(f"{distant.read_text(encoding='utf8')}\n{glue}\n", encoding="utf8")
     build(built_copy)
-    assert "12.3%" not in page(built_copy, "_build/html/book/references.html")
+    assert "12.345%" not in page(built_copy, "_build/html/book/references.html")
 
     notebook = json.loads((built_copy / NOTEBOOK).read_text(encoding="utf8"))
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
     recorded = next(o for o in outputs if o.get("metadata", {}).get("scrapbook", {}).get("name") == "cnn_test_accuracy")
-    recorded["data"]["text/plain"] = ["0.1234"]
+    recorded["data"]["text/plain"] = ["0.12345"]
     (built_copy / NOTEBOOK).write_text(json.dumps(notebook), encoding="utf8")
     result = build(built_copy)
     assert result.returncode == 0, plain(result)
     assert "0 added, 4 changed, 0 removed" in plain(result)  # the notebook and the three pages that draw on it
-    assert "12.3%" in page(built_copy, "_build/html/book/references.html")
+    assert "12.345%" in page(built_copy, "_build/html/book/references.html")
 
 
 def test_changed_claim_reaches_its_pages(built_copy):
