@@ -6,11 +6,11 @@ source and date, stand in book/data/models.toml and book/data/hardware.toml.
 
 import datetime
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
+
+from course.tables import read_table
 
 SECONDS_PER_HOUR = 3600
 
@@ -344,12 +344,12 @@ class Accelerator:
 
 def models() -> dict[str, Model]:
     """Return every model of the table, name → Model, in the table's order."""
-    return {name: Model(name=name, **_frozen(row)) for name, row in _table("models").items()}
+    return {name: Model(name=name, **_frozen(row)) for name, row in read_table("models").items()}
 
 
 def accelerators() -> dict[str, Accelerator]:
     """Return every accelerator of the table, name → Accelerator."""
-    return {name: Accelerator(name=name, **_frozen(row)) for name, row in _table("hardware").items()}
+    return {name: Accelerator(name=name, **_frozen(row)) for name, row in read_table("hardware").items()}
 
 
 def model(name: str) -> Model:
@@ -450,10 +450,6 @@ def _positive(value: float, what: str) -> float:
     if not 0 < value < math.inf:
         raise ValueError(f"{value} {what}: it must be a positive number.")
     return value
-
-
-def _table(name: str) -> dict[str, dict]:
-    return tomllib.loads((resources.files("course.tables") / f"{name}.toml").read_text(encoding="utf8"))
 
 
 def _frozen(row: dict[str, Any]) -> dict[str, Any]:

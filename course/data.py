@@ -14,11 +14,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-import tomllib
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +26,8 @@ import torch
 import torchvision
 from PIL import Image, ImageOps
 from tokenizers import Tokenizer
+
+from course.tables import read_table
 
 Source = Callable[[Path], None]
 
@@ -371,14 +371,10 @@ def image_folder(folder: str | Path, *, size: int | None = None) -> tuple[torch.
 
 def shop_figures() -> dict[str, float]:
     """Return the figures of the shop that runs through the book, name → value, the unit in the name."""
-    return {name: row["value"] for name, row in _table("shop").items()}
+    return {name: row["value"] for name, row in read_table("shop").items()}
 
 
 def service_desk() -> dict:
     """Return what the shop's service desk says and hears, written for the book: `rules`, `help` by topic, and
     `conversations`, each with its `topic` and its `turns`: the customer's words, the desk's, in turn."""
-    return _table("conversations")
-
-
-def _table(name: str) -> dict:
-    return tomllib.loads((resources.files("course.tables") / f"{name}.toml").read_text(encoding="utf8"))
+    return read_table("conversations")
