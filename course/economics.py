@@ -4,18 +4,13 @@ Price lists count in millions of tokens, accounts in months. Refused numbers rai
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
-
-import numpy as np
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 
 from course.compute import SECONDS_PER_HOUR
 
 MILLION = 1_000_000
 HOURS_PER_MONTH = 730  # 8,760 hours a year over twelve
-Range = tuple[float, float, float]  # low, most likely, high
-Result = Callable[[Any], float]  # a figure of a dataclass, such as a Desk's contribution
 
 _RULES: dict[str, tuple[Callable[[float], bool], str]] = {
     "not negative": (lambda value: value >= 0, "it cannot be negative."),
@@ -223,13 +218,6 @@ def crossing_tokens_per_month(
     return (gpus * rent + staff_usd_per_month) / usd_per_million * MILLION
 
 
-def price_after(usd: float, fold_per_year: float, years: float) -> float:
-    """Return usd / fold_per_year^years: a price that becomes so many times smaller every year."""
-    _require("not negative", usd=usd)
-    _require("positive", fold_per_year=fold_per_year)
-    return usd / fold_per_year**years
-
-
 def users_above(use: float, mean_use: float, sigma: float) -> tuple[float, float]:
     """Return the share of users above this use, and their mean use, where use is log-normal (sd `sigma` of its log).
 
@@ -245,29 +233,3 @@ def users_above(use: float, mean_use: float, sigma: float) -> tuple[float, float
     if not share:
         raise ValueError(f"Nobody uses more than {use:,}: those above it have no mean. Give a smaller use.")
     return share, mean_use * share_of_use / share
-
-
-def _check_ranges(base: Any, ranges: Mapping[str, Range]) -> None:
-    if not ranges:
-        raise ValueError("No ranges: give at least one field its low, most likely and high.")
-    known = asdict(base)
-    if unknown := ranges.keys() - known:
-        raise ValueError(f"No field {', '.join(sorted(unknown))}. There are: {', '.join(known)}.")
-    for name, (low, likely, high) in ranges.items():
-        if not (low <= likely <= high and low < high):
-            raise ValueError(f"{name} ranges over {low}, {likely}, {high}: give low ≤ most likely ≤ high, not all one.")
-
-
-def tornado(result: Result, base: Any, ranges: Mapping[str, Range]) -> list[tuple[str, float, float]]:
-    """Return (field, result at its low end, at its high end), one field moved at a time, the widest swing first."""
-    _check_ranges(base, ranges)
-    swings = [(n, *(result(replace(base, **{n: end})) for end in (low, high))) for n, (low, _, high) in ranges.items()]
-    return sorted(swings, key=lambda swing: -abs(swing[2] - swing[1]))
-
-
-def simulate(result: Result, base: Any, ranges: Mapping[str, Range], draws: int, seed: int = 0) -> np.ndarray:
-    """Return `draws` results, every field drawn at once, each from the triangular distribution of its range alone."""
-    _check_ranges(base, ranges)
-    random = np.random.default_rng(seed)
-    rows = np.array([random.triangular(*ends, size=draws) for ends in ranges.values()]).T.tolist()
-    return np.array([result(replace(base, **dict(zip(ranges, row, strict=True)))) for row in rows])

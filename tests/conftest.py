@@ -1,3 +1,6 @@
+import __future__
+
+import ast
 import filecmp
 import functools
 import http.server
@@ -9,12 +12,27 @@ import sys
 import threading
 from pathlib import Path
 
+import nbformat
 import pytest
 from playwright.sync_api import sync_playwright
 
 from tools.browser import find_browser, launch
 
 ROOT = Path(__file__).parent.parent
+
+
+def defined_in(notebook, *names):
+    """Return what these names are in a notebook, from their definitions and the imports that these use."""
+    cells = nbformat.read(ROOT / f"notebooks/{notebook}.ipynb", as_version=4).cells
+    body = ast.parse("\n".join(cell.source for cell in cells if cell.cell_type == "code")).body
+    wanted = [node for node in body if getattr(node, "name", None) in names]
+    used = {node.id for definition in wanted for node in ast.walk(definition) if isinstance(node, ast.Name)}
+    imports = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
+    imports = [node for node in imports if used & {(alias.asname or alias.name).split(".")[0] for alias in node.names}]
+    annotations_are_read_later = __future__.annotations.compiler_flag
+    found = {}
+    exec(compile(ast.Module([*imports, *wanted], []), notebook, "exec", annotations_are_read_later), found)
+    return tuple(found[name] for name in names)
 
 
 @pytest.fixture

