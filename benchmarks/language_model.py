@@ -213,7 +213,7 @@ CHANGES: list[dict[str, Any]] = [
     {"name": "every character once before any twice", "random_windows": False, "steps": 1790},
     {"name": "rotary positions", "learned_positions": False, "steps": 1230},
     {"name": "RMS norms without gains, also on table, queries and keys", "layer_norm": False, "steps": 1470},
-    {"name": "squared ReLU", "gelu": False, "steps": 1230},
+    {"name": "squared ReLU", "gelu": False, "steps": 1290},
     {"name": "four times the rate, down to zero in a straight line", "lr": 4e-3, "cosine": False, "steps": 660},
     {"name": "two tables, one for reading, one for writing", "tied": False, "steps": 380},
     {"name": "projections and head start at zero, the bias at the unigram", "from_unigram": True, "steps": 405},
