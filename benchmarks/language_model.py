@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from course.data import three_kingdoms
 from course.device import describe_machine
-from course.models import rms_norm, rotate
+from course.models import GPTBlock, rms_norm, rotate
 
 CONTEXT, WIDTH, HEADS = 64, 128, 4
 TABLE = Path(__file__).parents[1] / "book/data/language_model_ladder.toml"
@@ -54,16 +54,12 @@ class Recipe:
     frequent: int = 0  # two-level softmax: so many frequent characters, and one class of rare ones
 
 
-class Block(nn.Module):
-    """Causal attention and a two-layer network, each added to what went in."""
+class Block(GPTBlock):
+    """The course's block with its norms, positions and activation as the recipe has them."""
 
     def __init__(self, recipe: Recipe) -> None:
-        super().__init__()
+        super().__init__(WIDTH, HEADS)
         self.recipe = recipe
-        self.qkv = nn.Linear(WIDTH, 3 * WIDTH, bias=False)
-        self.output = nn.Linear(WIDTH, WIDTH, bias=False)
-        self.up = nn.Linear(WIDTH, 4 * WIDTH, bias=False)
-        self.down = nn.Linear(4 * WIDTH, WIDTH, bias=False)
         self.norms = nn.ModuleList(nn.LayerNorm(WIDTH, bias=False) for _ in range(2 * recipe.layer_norm))
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

