@@ -1,4 +1,4 @@
-"""One small style sheet for every page, and scripts that wait until the text is there.
+"""One small style sheet for every page, code without needless marks, and scripts that wait until the text is there.
 
 The theme brings half a megabyte of style, for parts that this book does not have, and 2,000 icons. `book.css` keeps the
 rules whose classes occur in the pages or scripts, the properties that those rules use, a font of the icons they name.
@@ -39,6 +39,8 @@ ASKED_FOR_BY = {
     "sliders.js": "data-runtime",
     "togglebutton.js": "toggle|dropdown",
 }
+# Names, punctuation and blanks in code, which have the colour of the text around them: a quarter of a long notebook.
+UNCOLOURED = re.compile(r'<span class="[npw]">([^<]*)</span>')
 NAME = re.compile(r"[.#](-?[A-Za-z_][\w-]*)")
 FONT = re.compile(r"url\([^)]*/([\w-]+)\.woff2\)[^,]*,url\([^)]*\.ttf\) format\(\"truetype\"\)")
 
@@ -109,15 +111,16 @@ def write_style_sheet(app: Sphinx, exception: Exception | None) -> None:
 
 
 def lighten(app: Sphinx, pagename: str, templatename: str, context: dict, doctree: object) -> None:
-    """Leave to book.css what it holds, load what the page asks for, and let no script hold up the text."""
+    """Leave to book.css what it holds, load what the page asks for, and let nothing needless hold up the text."""
     held = [*STYLES, Path(OWN_STYLE).name]
     context["css_files"] = [
         file for file in context["css_files"] if not any(Path(str(file.filename)).match(style) for style in held)
     ]
+    context["body"] = UNCOLOURED.sub(r"\1", context.get("body", ""))
     scripts = []
     for script in context["script_files"]:
         mark = ASKED_FOR_BY.get(Path(str(script.filename or "")).name, "")
-        if mark is not None and re.search(mark, context.get("body", "")):
+        if mark is not None and re.search(mark, context["body"]):
             if script.filename != "_static/documentation_options.js":  # the page's own lines wait for it
                 script.attributes["defer"] = "defer"
             scripts.append(script)
