@@ -30,8 +30,9 @@ zip:  ## build the book afresh and pack it for a classroom without a network
 	@$(MAKE) --no-print-directory book
 	$(BIN)/python -m tools.archive
 
+# Two processes of one thread each are faster than one after the other; the cells of a notebook stay together.
 test: .venv/installed  ## prove everything: library, notebooks, book, the Colab path
-	$(BIN)/python -m pytest --nbval tests notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval -n 2 --dist loadfile tests notebooks
 
 lint: .venv/installed  ## check code, prose and notebooks without running them
 	@$(BIN)/python -m ruff check --quiet
