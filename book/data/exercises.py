@@ -109,6 +109,26 @@ def _history(case: torch.Tensor) -> torch.Tensor:
     return torch.stack([sent, 1 - turns * question / sent])
 
 
+def _nucleus_size(case: torch.Tensor) -> int:
+    p = case[1:].sort(descending=True).values
+    return int((p.cumsum(0) - p < case[0]).sum())
+
+
+def _mixed_loss(case: torch.Tensor) -> float:
+    share, one, two = case.tolist()
+    return -math.log(share * one + (1 - share) * two)
+
+
+def _flawless(alpha_and_delta: torch.Tensor) -> int:
+    alpha, delta = alpha_and_delta.tolist()
+    return math.ceil(math.log(delta) / math.log1p(-alpha))
+
+
+def _answer_above(costs: torch.Tensor) -> float:
+    loss, person, handover = costs.tolist()
+    return min(1.0, max(0.0, 1 - (person + handover) / loss))
+
+
 EXERCISES = {
     "01-token-table": Exercise(
         expected=50_257 * 768,
@@ -263,5 +283,37 @@ EXERCISES = {
         ),
         hint_zh="先算全都收钱时的收入：两张价目按比例混合，再乘上1 − n·d。成本要占收入的1 − M。",
         hint_en="First the revenue if all were paid: both price lists mixed, times 1 − n·d. Cost is 1 − M of revenue.",
+    ),
+    "06a-nucleus-size": Exercise(
+        expected=_nucleus_size,
+        cases=(
+            torch.tensor([0.9, 0.5, 0.3, 0.15, 0.05]),
+            torch.tensor([0.6, 0.125, 0.5, 0.25, 0.125]),
+            torch.tensor([0.3, 0.2, 0.2, 0.2, 0.2, 0.2]),
+        ),
+        hint_zh="从大到小排好，一个一个累加；某个词元之前的和还不到p，它就留下。",
+        hint_en="Sort from the largest and add up; a token stays while the sum before it is below p.",
+    ),
+    "06a-mixture": Exercise(
+        expected=_mixed_loss,
+        cases=(torch.tensor([0.5, 0.2, 0.1]), torch.tensor([0.25, 0.001, 0.5]), torch.tensor([1.0, 0.3, 0.9])),
+        hint_zh="先按λ和1-λ把两个概率加权相加，再取对数；不是把两个对数相加。",
+        hint_en="Add the two probabilities, weighted, and take the logarithm last.",
+    ),
+    "06b-flawless": Exercise(
+        expected=_flawless,
+        cases=tuple(
+            torch.tensor(c, dtype=torch.float64) for c in ([0.05, 0.05], [0.05, 0.1], [0.01, 0.05], [0.2, 0.01])
+        ),
+        hint_zh="若真的错α，m件一件不错的机会是(1 − α)的m次方。它要不大于δ。",
+        hint_en="Were alpha wrong, m flawless cases have probability (1 − alpha)^m. It must not exceed delta.",
+    ),
+    "06b-answer-above": Exercise(
+        expected=_answer_above,
+        cases=tuple(
+            torch.tensor(c, dtype=torch.float64) for c in ([20, 3.5, 0.6], [3, 3.5, 0.6], [200, 3.5, 0], [5, 1, 1])
+        ),
+        hint_zh="让它答，预计花(1 − c)·L；给人，花h + t。两边相等处就是门槛。",
+        hint_en="Answering is expected to cost (1 − c) L, a person h + t. The threshold is where they meet.",
     ),
 }

@@ -1,11 +1,9 @@
 import ast
 import inspect
-from pathlib import Path
 
-import nbformat
 import pytest
 import torch
-from conftest import defined_in
+from conftest import defined_in, statements_of
 
 from course import models
 
@@ -58,8 +56,8 @@ def test_parameters_counted_by_hand(model, parameters):
     assert model(torch.zeros(3, 1, 28, 28)).shape == (3, 10)
 
 
-def definitions(source):
-    return {node.name: node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}
+def definitions(statements):
+    return {node.name: node for node in statements if isinstance(node, ast.ClassDef | ast.FunctionDef)}
 
 
 @pytest.mark.parametrize(("stride", "channels"), [(1, 3), (1, 5), (2, 3)])
@@ -78,10 +76,9 @@ def test_residual_block_adds_its_input(stride, channels):
     [
         ("MLP", "05b-image-classification"),
         ("CNN", "05b-image-classification"),
+        *((name, "06a-language-model") for name in ("rms_norm", "rotate", "GPTBlock", "GPT")),
     ],
 )
 def test_notebook_builds_the_same_network(name, notebook):
-    notebook = nbformat.read(Path(f"notebooks/{notebook}.ipynb"), as_version=4)
-    source = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    ours = definitions(inspect.getsource(models))[name]
-    assert ast.dump(definitions(source)[name]) == ast.dump(ours)
+    ours = definitions(ast.parse(inspect.getsource(models)).body)[name]
+    assert ast.dump(definitions(statements_of(notebook))[name]) == ast.dump(ours)
