@@ -126,7 +126,7 @@ class RunRecords(TableDirective):
 
 
 class SeedsRange(SphinxRole):
-    """`{seeds}` gives the least and the greatest value of a recorded number over the seeds, on a CPU."""
+    """`{seeds}` gives the least and the greatest value of a recorded number over the seeds, on a CPU; once if alike."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         notebook, _, rest = self.text.partition("::")
@@ -135,7 +135,8 @@ class SeedsRange(SphinxRole):
         numbers = read_run(self.env, file)["numbers"] if file.exists() else {}
         if name not in numbers:
             return [], [self.inliner.reporter.error(f"{file.name} has no number {name!r}", line=self.lineno)]
-        text = f"{min(numbers[name]):{spec}}到{max(numbers[name]):{spec}}"
+        least, greatest = (format(end(numbers[name]), spec) for end in (min, max))
+        text = least if least == greatest else f"{least}到{greatest}"
         return [nodes.inline(self.rawtext, text, classes=["pasted-text"])], []
 
 

@@ -9,6 +9,7 @@ from pybtex.plugin import register_plugin as register_pybtex_plugin
 from pybtex.style.formatting.unsrt import Style
 from pybtex.style.template import names, sentence
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.writers.html5 import HTML5Translator
 from sphinxcontrib.bibtex.plugin import register_plugin
 from sphinxcontrib.bibtex.style.referencing import BracketStyle, PersonStyle
@@ -36,6 +37,15 @@ class ChineseBibliography(Style):
         return sentence[listed] if as_sentence else listed
 
 
+def shorten_lists(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
+    """Turn BibTeX's "and others" into 等 after the last author who is named."""
+    for entry in env.get_domain("cite").bibdata.data.entries.values():
+        for people in entry.persons.values():
+            if str(people[-1]) == "others":
+                people.pop()
+                people[-1].last_names[-1] += "等"
+
+
 def visit_entry(self, node: nodes.citation) -> None:
     self.body.append(self.starttag(node, "div", CLASS="citation"))
 
@@ -55,6 +65,7 @@ def setup(app: Sphinx) -> dict:
     register_pybtex_plugin("pybtex.style.formatting", "chinese", ChineseBibliography)
     # at every citation it would look through all installed packages for the same plugin
     pybtex.plugin._load_entry_point = functools.cache(pybtex.plugin._load_entry_point)
+    app.connect("env-before-read-docs", shorten_lists)
     app.add_node(nodes.citation, override=True, html=(visit_entry, depart_entry))
     app.add_node(nodes.label, override=True, html=(visit_label, HTML5Translator.depart_label))
     return {"parallel_read_safe": True}
