@@ -147,6 +147,14 @@ def test_citations_read_as_chinese(built):
     assert not re.search(r"\[\d+\]|et al|、others", re.sub(r"<[^>]+>", "", listed[listed.index("<article") :]))
 
 
+def test_no_mark_up_is_left_in_the_text(built, pages):
+    """Two asterisks between a Chinese full stop and a character are no end of bold, and stay as they are."""
+    for name in pages:
+        article = page(built, f"_build/html/{name}.html").partition("<article")[2]
+        words = re.sub(r"<[^>]+>", "", re.sub(r"<(pre|code|script)\b.*?</\1>", "", article, flags=re.S))
+        assert not re.findall(r".{10}\*\*.{10}", words), name
+
+
 def test_pictures_bring_their_words(built):
     html = page(built, f"_build/html/{NOTEBOOK.replace('.ipynb', '.html')}")
     pictures = re.findall(r"<img[^>]*_images/[^>]*>", html)
