@@ -65,6 +65,9 @@ WARNED = {"output_type": "stream", "name": "stderr", "text": ["a warning"]}
         (("1", [DRAWN], ["nbval-ignore-output"]), []),  # a figure needs no assertion
         (("1", [DRAWN], []), ["figures"]),
         (("1", [DRAWN, DESCRIBED], ["nbval-ignore-output"]), ["asserts"]),
+        (("chapters = three_kingdoms()", [], []), ["fetch"]),
+        (("assert three_kingdoms()", [], ["nbval-ignore-output"]), []),
+        (("from course.data import three_kingdoms", [], []), []),
         (("1", [WARNED], []), ["stderr"]),
         (("1  # lint-ok stderr: the warning is the lesson", [WARNED], []), []),
         (("1  # lint-ok stderr:", [WARNED], []), ["stderr"]),

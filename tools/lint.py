@@ -4,6 +4,7 @@ One line a problem: file, line, rule, what is wrong. A paragraph, cell or line i
 it, or just above it, says so with a reason: `lint-ok RULE: reason`.
 """
 
+import ast
 import json
 import re
 import subprocess
@@ -24,6 +25,7 @@ RULES = {
     "colab": "the Colab link and the set-up cell must carry the address that _config.yml holds",
     "markdown": "Colab draws neither roles nor directives",
     "figures": "an SVG differs from one Matplotlib to the next: tag its cell nbval-ignore-output",
+    "fetch": "on a new machine a loader says what it fetches: tag its cell nbval-ignore-output",
     "asserts": "more cells are exempt from comparison than there are assertions",
     "numbers": "a number in prose comes from a run (glue), a source (cite), the shop, or is marked as an assumption",
     "terms": "the glossary knows another word for it",
@@ -37,6 +39,10 @@ MACHINE_PATH = re.compile(r"/(?:home|root|Users|tmp|work)/|[A-Z]:\\\\?Users")  #
 ROLE_OR_DIRECTIVE = re.compile(r"\{[\w:+-]+\}`|^\s*(?:```+|:::+)\s*\{")
 OPTION = re.compile(r"^:::+\{dropdown\} [甲乙丙丁戊]　.*\n(:class-container: quiz\n)?((?:.*\n)*?):::+$", re.M)
 REASON = re.compile(r"(对|不对)。.*\S")
+DATA = ast.parse((Path(__file__).parents[1] / "course/data.py").read_text(encoding="utf8")).body
+FUNCTIONS = [node for node in DATA if isinstance(node, ast.FunctionDef)]
+LOADERS = [node.name for node in FUNCTIONS if "cannot be had or stored" in (ast.get_docstring(node) or "")]
+LOADS = re.compile(rf"\b(?:{'|'.join(LOADERS)})\(")
 EXEMPT = re.compile(r"lint-ok (\w+):[ \t]*(\w?)")
 
 
@@ -137,6 +143,8 @@ def check_notebook(file: Path, avoid: dict[str, str], address: str) -> Iterator[
             figures = [output for output in cell["outputs"] if "image/svg+xml" in output.get("data", {})]
             if figures and not is_exempted:
                 yield Problem(file, line, "figures")
+            if LOADS.search(source) and not is_exempted:
+                yield Problem(file, line, "fetch")
             shows_only_figures = figures and figures == cell["outputs"]
             compared_not += is_exempted and not shows_only_figures
             assertions += len(re.findall(r"^\s*assert |assert_close|assert_allclose", source, re.M))
