@@ -60,7 +60,7 @@ def test_changed_claim_reaches_its_pages(built_copy):
 
 # What is missing, and what the build must say: a file, an edit, the warning.
 MISSING = [
-    ("book/05-project.md", "::cnn_test_accuracy:", "::nobody_recorded_this:", r"05-project.*nobody_recorded_this"),
+    ("book/05-project.md", "::cnn_test_accuracy:", "::nobody_recorded_this:", "'nobody_recorded_this' not found"),
     ("book/05-project.md", "{shop}`new_products_per_year`", "{shop}`unheard_of`", "no figure 'unheard_of'"),
     ("book/05-project.md", "{shop-table} shelves", "{shop-table} cellar", "one of desk, shelves, not 'cellar'"),
     ("book/05-project.md", "{cite}`xiao2017fashion`", "{cite}`nobody1999`", "nobody1999"),
@@ -68,7 +68,7 @@ MISSING = [
     ("book/05-project.md", "fig-05b-steps", "fig-05b-nothing", "no figure named 'fig-05b-nothing'"),
     (NOTEBOOK, '"alt": "斜线为', '"long": "斜线为', "fig-05b-money.*has no words: use course.figures.show"),
     (NOTEBOOK, 'viewBox=\\"', 'box=\\"', r"cell \d+: an SVG has no viewBox"),
-    ("book/05-project.md", "```{claims}", "```{claim}", "claim"),
+    ("book/05-project.md", "```{claims}", "```{claim}", "Unknown directive type: 'claim'"),
     ("book/05-project.md", r"1-\frac{c}{m}.", r"1-\frac{准确率}{m}.", "Chinese inside a formula cannot be drawn"),
     ("book/05-project.md", r"$N(1-a)m$", r"$\begin{matrix$", "this formula cannot be drawn"),
     ("_toc.yml", "book/references", "book/absent", "absent"),
@@ -143,7 +143,7 @@ def test_citations_read_as_chinese(built):
     listed = page(built, "_build/html/book/references.html")
     assert "Han Xiao、Kashif Rasul、Roland Vollgraf" in listed
     assert "Erik Brynjolfsson、Danielle Li、Lindsey" in listed
-    assert "Long Ouyang、Jeff Wu、Xu Jiang等" in listed
+    assert re.search("Ouyang、Jeff Wu、Xu.Jiang等", listed)
     assert not re.search(r"\[\d+\]|et al|、others", re.sub(r"<[^>]+>", "", listed[listed.index("<article") :]))
 
 

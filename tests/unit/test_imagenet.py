@@ -120,6 +120,15 @@ def test_weights_are_those_of_torchvisions_network(original, whole):
     assert last["validation_loss"] == pytest.approx(log_loss(validation.targets, probabilities), rel=1e-4)
 
 
+@pytest.fixture
+def ctrl_c_interrupts():
+    """As in a terminal; what a shell runs in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_interrupts")
 @pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
 def test_interrupted_and_resumed_equals_never_interrupted(original, whole, tmp_path, monkeypatch, capsys, signal_name):
     checkpoint = tmp_path / "run.pt"
