@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import torch
 
@@ -124,9 +125,56 @@ def _flawless(alpha_and_delta: torch.Tensor) -> int:
     return math.ceil(math.log(delta) / math.log1p(-alpha))
 
 
+def _specificity_needed(wish: torch.Tensor) -> float:
+    ppv, sensitivity, prevalence = wish
+    odds = (1 - ppv) / ppv * prevalence / (1 - prevalence)  # false alarms for each healthy person, over sensitivity
+    return float((1 - sensitivity * odds).clamp(min=0))
+
+
+def _effect_by_weights(strata: torch.Tensor) -> float:
+    n_new, new, n_old, old = strata.T
+    share_new = n_new / (n_new + n_old)  # everybody is weighted by one over the chance of the treatment they had
+    for_new, for_old = n_new / share_new, n_old / (1 - share_new)
+    return float((for_new * new).sum() / for_new.sum() - (for_old * old).sum() / for_old.sum())
+
+
 def _answer_above(costs: torch.Tensor) -> float:
     loss, person, handover = costs.tolist()
     return min(1.0, max(0.0, 1 - (person + handover) / loss))
+
+
+def _worst_rank(case: torch.Tensor) -> int:
+    rivals, drawn, chance = int(case[0]), int(case[1]), float(case[2])
+    rank = 1
+    while rank <= rivals:  # as many as `rank` rivals stand before the next rank
+        ways = sum(math.comb(rank, i) * math.comb(rivals - rank, drawn - i) for i in range(10))
+        if ways / math.comb(rivals, drawn) < chance:
+            break
+        rank += 1
+    return rank
+
+
+def _visitors(case: torch.Tensor) -> int:
+    base, lift, alpha, power = case.tolist()
+    normal = NormalDist()
+    rates = torch.tensor([base, base * (1 + lift)], dtype=torch.float64)
+    effect = float(rates.diff().abs() / (rates - rates**2).sum().sqrt())
+    return math.ceil(((normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) / effect) ** 2)
+
+
+def _break_even_default(terms: torch.Tensor) -> torch.Tensor:
+    rate, lost, funding = terms
+    if_good, if_bad = (1 + rate) - (1 + funding), (1 - lost) - (1 + funding)
+    return (if_good / (if_good - if_bad)).clamp(min=0)
+
+
+def _years_of_data(case: torch.Tensor) -> float:
+    ratio, trials = case.tolist()
+    euler, luck = 0.5772156649015329, 0.0
+    if trials > 1:
+        shares = {1 / trials: 1 - euler, 1 / (trials * math.e): euler}
+        luck = sum(share * NormalDist().inv_cdf(1 - tail) for tail, share in shares.items())
+    return ((NormalDist().inv_cdf(0.95) + luck) / ratio) ** 2
 
 
 EXERCISES = {
@@ -300,6 +348,20 @@ EXERCISES = {
         hint_zh="先按λ和1-λ把两个概率加权相加，再取对数；不是把两个对数相加。",
         hint_en="Add the two probabilities, weighted, and take the logarithm last.",
     ),
+    "06d-cut-off": Exercise(
+        expected=_break_even_default,
+        cases=tuple(
+            torch.tensor(c, dtype=torch.float64) for c in ([0.12, 0.6, 0.04], [0.24, 0.9, 0.05], [0.03, 0.6, 0.04])
+        ),
+        hint_zh="好人挣r − f，坏人赔L + f。(1 − p)(r − f) = p(L + f)，解出p；别低于0。",
+        hint_en="A good loan earns r − f, a bad one costs L + f. Solve (1 − p)(r − f) = p(L + f); not below 0.",
+    ),
+    "06d-years": Exercise(
+        expected=_years_of_data,
+        cases=tuple(torch.tensor(c, dtype=torch.float64) for c in ([1.0, 1.0], [1.0, 200.0], [0.5, 20.0])),
+        hint_zh="T年里误差是1/√T，起跑线是E[max]/√T。两者都乘√T：S·√T − E[max]要到Φ⁻¹(0.95)。",
+        hint_en="In T years the error is 1/√T and luck is E[max]/√T. So S √T − E[max] must reach Φ⁻¹(0.95).",
+    ),
     "06b-flawless": Exercise(
         expected=_flawless,
         cases=tuple(
@@ -315,5 +377,45 @@ EXERCISES = {
         ),
         hint_zh="让它答，预计花(1 − c)·L；给人，花h + t。两边相等处就是门槛。",
         hint_en="Answering is expected to cost (1 − c) L, a person h + t. The threshold is where they meet.",
+    ),
+    "06e-specificity": Exercise(
+        expected=_specificity_needed,
+        cases=tuple(
+            torch.tensor(c, dtype=torch.float64)
+            for c in ([0.5, 0.9, 0.005], [0.9, 0.8, 0.05], [0.3, 1.0, 0.37], [0.05, 0.9, 0.6])
+        ),
+        hint_zh="一万人里先数真的报警，再算虚惊最多能有几个，除以没病的人数。答案为负就取0。",
+        hint_en="Of 10,000 people count the true alarms, then how many false ones may join; divide by the healthy.",
+    ),
+    "06e-strata": Exercise(
+        expected=_effect_by_weights,
+        cases=tuple(
+            torch.tensor(c, dtype=torch.float64)
+            for c in (
+                [[20, 0.9, 180, 0.8], [180, 0.4, 20, 0.3]],
+                [[50, 0.5, 50, 0.5], [10, 0.9, 90, 0.2], [70, 0.3, 30, 0.4]],
+                [[5, 12.0, 95, 10.0]],
+            )
+        ),
+        hint_zh="先在每一层里相减，再照各层的总人数（新旧合计）加权平均；不是照新药的人数。",
+        hint_en="Subtract within each stratum, then average by its size, both treatments together.",
+    ),
+    "06c-worst-rank": Exercise(
+        expected=_worst_rank,
+        cases=tuple(
+            torch.tensor(c, dtype=torch.float64)
+            for c in ([1600, 100, 0.5], [1600, 100, 0.95], [500, 50, 0.5], [40, 12, 0.9])
+        ),
+        hint_zh="排第r，前面有r − 1部。抽m部，抽到的里面比它好的至多9部，它就在前十；这个数服从超几何分布。",
+        hint_en="At rank r, r − 1 stand before it. Of the m drawn at most 9 may be among these: hypergeometric.",
+    ),
+    "06c-visitors": Exercise(
+        expected=_visitors,
+        cases=tuple(
+            torch.tensor(c, dtype=torch.float64)
+            for c in ([0.03, 0.05, 0.05, 0.8], [0.1, 0.02, 0.05, 0.9], [0.5, -0.1, 0.01, 0.8])
+        ),
+        hint_zh="新的下单率是p(1 + ℓ)。两组方差相加，除以差的平方，再乘(z_{α/2} + z_β)的平方；向上取整。",
+        hint_en="The new share is p(1 + ℓ). Add both variances, over the squared gap, times (z_{α/2} + z_β)², up.",
     ),
 }
