@@ -5,7 +5,7 @@ import re
 from docutils import nodes
 from sphinx.application import Sphinx
 
-HYPHEN = re.compile(r"(?<![\w-])-(?=\d)")  # not that of 2026-11-25, GPT-3 or 1e-5
+HYPHEN = re.compile(r"(?<![A-Za-z0-9_-])-(?=\d)")  # not that of 2026-11-25, GPT-3 or 1e-5
 
 
 def set_minus_signs(app: Sphinx, doctree: nodes.document, docname: str) -> None:

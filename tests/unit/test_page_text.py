@@ -1,6 +1,8 @@
 from xml.etree import ElementTree
 
+import pytest
 from latex2mathml.converter import convert
+from minus_signs import HYPHEN
 from sharing import first_words
 from site_pages import in_one_line, read_sections
 
@@ -47,3 +49,11 @@ def test_radicals_become_the_characters_that_readers_type():
     assert unify_map("<3B> <2F51>\n<59> <4ECE>\n<60> <2ED3>") == "<3B> <6BDB>\n<59> <4ECE>\n<60> <957F>"
     assert unify_map("<01> <03> <2F00>") == "<01> <03> [<4E00> <4E28> <4E36>]"
     assert unify_map("<2F51> <0041>") == "<2F51> <0041>"  # a glyph's number, not a character
+
+
+@pytest.mark.parametrize(
+    ("text", "set_text"),
+    [("-32到-26", "−32到−26"), ("差-5", "差−5"), ("2026-11-25", "2026-11-25"), ("GPT-3", "GPT-3"), ("1e-5", "1e-5")],
+)
+def test_a_minus_sign_stands_before_negative_numbers_only(text, set_text):
+    assert HYPHEN.sub("−", text) == set_text
