@@ -154,12 +154,13 @@ def _worst_rank(case: torch.Tensor) -> int:
     return rank
 
 
-def _visitors(case: torch.Tensor) -> int:
-    base, lift, alpha, power = case.tolist()
-    normal = NormalDist()
-    rates = torch.tensor([base, base * (1 + lift)], dtype=torch.float64)
-    effect = float(rates.diff().abs() / (rates - rates**2).sum().sqrt())
-    return math.ceil(((normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) / effect) ** 2)
+def _boast(case: torch.Tensor) -> float:
+    alpha, power = case.tolist()
+    limit = NormalDist().inv_cdf(1 - alpha / 2)
+    effect = limit + NormalDist().inv_cdf(power)
+    z = torch.linspace(limit, limit + 12, 200_001, dtype=torch.float64)  # of the tests that win
+    density = torch.exp(-((z - effect) ** 2) / 2)
+    return float(torch.trapezoid(z * density, z) / torch.trapezoid(density, z) / effect)
 
 
 def _break_even_default(terms: torch.Tensor) -> torch.Tensor:
@@ -409,13 +410,10 @@ EXERCISES = {
         hint_zh="排第r，前面有r − 1部。抽m部，抽到的里面比它好的至多9部，它就在前十；这个数服从超几何分布。",
         hint_en="At rank r, r − 1 stand before it. Of the m drawn at most 9 may be among these: hypergeometric.",
     ),
-    "06c-visitors": Exercise(
-        expected=_visitors,
-        cases=tuple(
-            torch.tensor(c, dtype=torch.float64)
-            for c in ([0.03, 0.05, 0.05, 0.8], [0.1, 0.02, 0.05, 0.9], [0.5, -0.1, 0.01, 0.8])
-        ),
-        hint_zh="新的下单率是p(1 + ℓ)。两组方差相加，除以差的平方，再乘(z_{α/2} + z_β)的平方；向上取整。",
-        hint_en="The new share is p(1 + ℓ). Add both variances, over the squared gap, times (z_{α/2} + z_β)², up.",
+    "06c-boast": Exercise(
+        expected=_boast,
+        cases=tuple(torch.tensor(c, dtype=torch.float64) for c in ([0.05, 0.8], [0.05, 0.14], [0.01, 0.5])),
+        hint_zh="z的平均是δ = z_{α/2} + z_β；只留z > z_{α/2}的，平均是δ + φ(z_{α/2} − δ)/(1 − β)。再除以δ。",
+        hint_en="z has mean δ = z_{α/2} + z_β. Of those above z_{α/2} the mean is δ + φ(z_{α/2} − δ)/(1 − β); over δ.",
     ),
 }

@@ -51,8 +51,6 @@ sharpe.__globals__.update(  # what the notebook sets up before
     PARTS_OF_A_TABLE=PARTS,
     FILES=FILES,
     SHA256=("0" * 64,) * 3,
-    FUNDING=0.04,
-    RECOVERED=0.10,
     MONTHS=12,
     MONTHS_OF_BAD=6,
     DAYS=252,
@@ -226,17 +224,20 @@ def test_brier_score_agrees_with_scikit_learn():
     assert found["brier"](p, bad) == pytest.approx(brier_score_loss(bad, p))
 
 
-@pytest.mark.parametrize(("amount", "percent", "months"), [(1_000, 5.32, 36), (40_000, 28.99, 60), (9_500, 12, 12)])
-def test_account_of_a_year_agrees_with_a_ledger(amount, percent, months):
-    gain, loss = first_year(*(np.array([v], float) for v in (amount, percent, months)))
+@pytest.mark.parametrize(
+    ("amount", "percent", "months", "funding", "recovered"),
+    [(1_000, 5.32, 36, 0.04, 0.1), (40_000, 28.99, 60, 0.04, 0.1), (9_500, 12, 12, 0.02, 0.6)],
+)
+def test_account_of_a_year_agrees_with_a_ledger(amount, percent, months, funding, recovered):
+    gain, loss = first_year(*(np.array([v], float) for v in (amount, percent, months)), funding, recovered)
     annuity = optimize.brentq(
         lambda pay: sum(pay / (1 + percent / 1200) ** k for k in range(1, months + 1)) - amount, 0, 2 * amount
     )
     owed, earned, half = float(amount), 0.0, None
     for month in range(12):
         if month == 6:
-            half = 0.9 * owed - earned
-        earned += owed * (percent / 1200 - 0.04 / 12)
+            half = (1 - recovered) * owed - earned
+        earned += owed * (percent / 1200 - funding / 12)
         owed -= annuity - owed * percent / 1200
     assert gain[0] == pytest.approx(earned, rel=1e-9)
     assert loss[0] == pytest.approx(half, rel=1e-9)

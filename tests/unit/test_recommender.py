@@ -322,13 +322,11 @@ def test_worst_rank_is_the_last_that_the_hypergeometric_allows(case):
     assert stats.hypergeom(rivals, rank - 1, drawn).cdf(9) >= chance > stats.hypergeom(rivals, rank, drawn).cdf(9)
 
 
-@pytest.mark.parametrize("case", EXERCISES["06c-visitors"].cases, ids=str)
-def test_expected_visitors_are_the_least_with_that_power(case):
-    base, lift, alpha, power = case.tolist()
-    n = EXERCISES["06c-visitors"].expected(case)
-
-    def reached(visitors):
-        variance = (base * (1 - base) + base * (1 + lift) * (1 - base * (1 + lift))) / visitors
-        return stats.norm.sf(stats.norm.isf(alpha / 2), loc=abs(base * lift) / math.sqrt(variance))
-
-    assert reached(n) >= power > reached(n - 1)
+@pytest.mark.parametrize("case", EXERCISES["06c-boast"].cases, ids=str)
+def test_expected_boast_is_that_of_simulated_tests(case):
+    alpha, power = case.tolist()
+    limit = stats.norm.isf(alpha / 2)
+    effect = limit + stats.norm.isf(1 - power)
+    z = np.random.default_rng(0).normal(effect, 1, 1_000_000)
+    assert np.mean(z > limit) == pytest.approx(power, abs=0.002)
+    assert EXERCISES["06c-boast"].expected(case) == pytest.approx(z[z > limit].mean() / effect, rel=0.003)
