@@ -148,6 +148,15 @@ def test_citations_read_as_chinese(built):
     assert not re.search(r"\[\d+\]|\bet al\b|、others", re.sub(r"<[^>]+>", "", listed[listed.index("<article") :]))
 
 
+def test_no_two_sources_are_cited_alike(built):
+    keys = {}
+    for file in (built / "_build/html").rglob("*.html"):
+        for key, label in re.findall(r'href="[^"]*#cite-([^"]+)"[^>]*>([^<]+)</a>', file.read_text(encoding="utf8")):
+            keys.setdefault(label, set()).add(key)
+    assert len(keys) > 200
+    assert not {label: found for label, found in keys.items() if len(found) > 1}
+
+
 def test_no_mark_up_is_left_in_the_text(built, pages):
     """Two asterisks between a Chinese full stop and a character are no end of bold, and stay as they are."""
     for name in pages:
