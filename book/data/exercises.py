@@ -18,6 +18,10 @@ class Exercise:
     cases: tuple[torch.Tensor, ...] = ()
 
 
+def _cases(*values: list) -> tuple[torch.Tensor, ...]:
+    return tuple(torch.tensor(value, dtype=torch.float64) for value in values)
+
+
 def _precision(confusion: torch.Tensor) -> torch.Tensor:
     return confusion.diagonal() / confusion.sum(0)
 
@@ -236,7 +240,7 @@ EXERCISES = {
     ),
     "04-squared-softmax": Exercise(
         expected=_squared_softmax_gradient,
-        cases=tuple(torch.tensor(z, dtype=torch.float64) for z in ([0.0, 0, 0], [2.0, 1, -1, 0.5], [-8.0, 8, 0])),
+        cases=_cases([0.0, 0, 0], [2.0, 1, -1, 0.5], [-8.0, 8, 0]),
         hint_zh="误差2(p − y)乘上softmax的雅可比矩阵diag(p) − p pᵀ；它是对称的。",
         hint_en="Multiply the error 2(p − y) by the Jacobian of softmax, diag(p) − p pᵀ; it is symmetric.",
     ),
@@ -248,13 +252,13 @@ EXERCISES = {
     ),
     "05a-decoding-processes": Exercise(
         expected=_decoding_processes,
-        cases=tuple(torch.tensor(c, dtype=torch.float64) for c in ([4, 6, 64], [3, 60, 64], [5, 400, 64], [2, 8, 32])),
+        cases=_cases([4, 6, 64], [3, 60, 64], [5, 400, 64], [2, 8, 32]),
         hint_zh="一批要解码的总毫秒数，除以显卡做完一批的毫秒数，向上取整。",
         hint_en="The milliseconds of decoding in a batch over those that the card takes for it, rounded up.",
     ),
     "05b-clerk-band": Exercise(
         expected=_clerk_band,
-        cases=tuple(torch.tensor(c, dtype=torch.float64) for c in ([1, 5, 0.5], [2, 8, 0.25], [1, 3, 0.9])),
+        cases=_cases([1, 5, 0.5], [2, 8, 0.25], [1, 3, 0.9]),
         hint_zh="三个预计代价：衬衫架q·m，外套架(1 − q)·r，店员c。两两相等的地方就是端点。",
         hint_en="Three expected costs: q·m, (1 − q)·r and c. The ends are where two of them are equal.",
     ),
@@ -290,46 +294,37 @@ EXERCISES = {
     ),
     "05d-seeds": Exercise(
         expected=_seeds_needed,
-        cases=tuple(torch.tensor(c, dtype=torch.float64) for c in ([0.5, 0.3], [0.4, 1.0], [1.2, 0.25])),
+        cases=_cases([0.5, 0.3], [0.4, 1.0], [1.2, 0.25]),
         hint_zh="从1.96·s/√n ≤ h解出n，再向上取整。",
         hint_en="Solve 1.96 s / √n ≤ h for n, then round up.",
     ),
     "05d-views": Exercise(
         expected=_break_even_pictures,
-        cases=tuple(torch.tensor(c, dtype=torch.float64) for c in ([4.0, 5.0, 1e-4], [90.0, 2.0, 3e-3])),
+        cases=_cases([4.0, 5.0, 1e-4], [90.0, 2.0, 3e-3]),
         hint_zh="原来也要看一遍，每张只多花k − 1遍的钱。",
         hint_en="One view had to be paid anyway: each picture costs k − 1 views more.",
     ),
     "06f-contract-price": Exercise(
         expected=_contract_price,
-        cases=tuple(
-            torch.tensor(c, dtype=torch.float64) for c in ([0.6, 5, 3], [0.3, 2, 1], [0.845, 10, 3], [0.5, 9, 0.5])
-        ),
+        cases=_cases([0.6, 5, 3], [0.3, 2, 1], [0.845, 10, 3], [0.5, 9, 0.5]),
         hint_zh="t年后的成本是今天的m的−t次方。把它从0到T积分，除以T，是整份合同的平均成本；再除以1 − M。",
         hint_en="After t years the cost is m to the power −t. Its mean over the contract, from 0 to T, over 1 − M.",
     ),
     "06f-flat-price": Exercise(
         expected=_flat_margin,
-        cases=tuple(
-            torch.tensor(c, dtype=torch.float64) for c in ([125, 100, 1.2, 2], [30, 20, 0.5, 1.5], [500, 100, 1.2, 2])
-        ),
+        cases=_cases([125, 100, 1.2, 2], [30, 20, 0.5, 1.5], [500, 100, 1.2, 2]),
         hint_zh="成本高过P/k的人才来。他们的平均成本是m·Φ(z+σ)/Φ(z)，z = (μ − ln(P/k))/σ，μ = ln m − σ²/2。",
         hint_en="Those above P/k come. Their mean is m·Φ(z+σ)/Φ(z), z = (μ − ln(P/k))/σ, μ = ln m − σ²/2.",
     ),
     "06f-history": Exercise(
         expected=_history,
-        cases=tuple(
-            torch.tensor(c, dtype=torch.float64) for c in ([400, 12, 30, 4], [400, 12, 30, 8], [50, 100, 300, 1])
-        ),
+        cases=_cases([400, 12, 30, 4], [400, 12, 30, 8], [50, 100, 300, 1]),
         hint_zh="第k轮发出s、k句问、k−1句答。没见过的只有最后那句问。",
         hint_en="Turn k sends s, k questions and k − 1 answers. New in it is the last question only.",
     ),
     "06f-paid-share": Exercise(
         expected=_paid_share,
-        cases=tuple(
-            torch.tensor(c, dtype=torch.float64)
-            for c in ([0.0, 0.0, 0.0, 0.0], [0.7, 0.2, 0.5, 0.0], [0.5, 0.3, 0.75, 0.5], [1.0, 0.2, 0.5, 0.3])
-        ),
+        cases=_cases([0.0, 0.0, 0.0, 0.0], [0.7, 0.2, 0.5, 0.0], [0.5, 0.3, 0.75, 0.5], [1.0, 0.2, 0.5, 0.3]),
         hint_zh="先算全都收钱时的收入：两张价目按比例混合，再乘上1 − n·d。成本要占收入的1 − M。",
         hint_en="First the revenue if all were paid: both price lists mixed, times 1 − n·d. Cost is 1 − M of revenue.",
     ),
@@ -349,71 +344,56 @@ EXERCISES = {
         hint_zh="先按λ和1-λ把两个概率加权相加，再取对数；不是把两个对数相加。",
         hint_en="Add the two probabilities, weighted, and take the logarithm last.",
     ),
-    "06d-cut-off": Exercise(
-        expected=_break_even_default,
-        cases=tuple(
-            torch.tensor(c, dtype=torch.float64) for c in ([0.12, 0.6, 0.04], [0.24, 0.9, 0.05], [0.03, 0.6, 0.04])
-        ),
-        hint_zh="好人挣r − f，坏人赔L + f。(1 − p)(r − f) = p(L + f)，解出p；别低于0。",
-        hint_en="A good loan earns r − f, a bad one costs L + f. Solve (1 − p)(r − f) = p(L + f); not below 0.",
-    ),
-    "06d-years": Exercise(
-        expected=_years_of_data,
-        cases=tuple(torch.tensor(c, dtype=torch.float64) for c in ([1.0, 1.0], [1.0, 200.0], [0.5, 20.0])),
-        hint_zh="T年里误差是1/√T，起跑线是E[max]/√T。两者都乘√T：S·√T − E[max]要到Φ⁻¹(0.95)。",
-        hint_en="In T years the error is 1/√T and luck is E[max]/√T. So S √T − E[max] must reach Φ⁻¹(0.95).",
-    ),
     "06b-flawless": Exercise(
         expected=_flawless,
-        cases=tuple(
-            torch.tensor(c, dtype=torch.float64) for c in ([0.05, 0.05], [0.05, 0.1], [0.01, 0.05], [0.2, 0.01])
-        ),
+        cases=_cases([0.05, 0.05], [0.05, 0.1], [0.01, 0.05], [0.2, 0.01]),
         hint_zh="若真的错α，m件一件不错的机会是(1 − α)的m次方。它要不大于δ。",
         hint_en="Were alpha wrong, m flawless cases have probability (1 − alpha)^m. It must not exceed delta.",
     ),
     "06b-answer-above": Exercise(
         expected=_answer_above,
-        cases=tuple(
-            torch.tensor(c, dtype=torch.float64) for c in ([20, 3.5, 0.6], [3, 3.5, 0.6], [200, 3.5, 0], [5, 1, 1])
-        ),
+        cases=_cases([20, 3.5, 0.6], [3, 3.5, 0.6], [200, 3.5, 0], [5, 1, 1]),
         hint_zh="让它答，预计花(1 − c)·L；给人，花h + t。两边相等处就是门槛。",
         hint_en="Answering is expected to cost (1 − c) L, a person h + t. The threshold is where they meet.",
     ),
-    "06e-specificity": Exercise(
-        expected=_specificity_needed,
-        cases=tuple(
-            torch.tensor(c, dtype=torch.float64)
-            for c in ([0.5, 0.9, 0.005], [0.9, 0.8, 0.05], [0.3, 1.0, 0.37], [0.05, 0.9, 0.6])
-        ),
-        hint_zh="一万人里先数真的报警，再算虚惊最多能有几个，除以没病的人数。答案为负就取0。",
-        hint_en="Of 10,000 people count the true alarms, then how many false ones may join; divide by the healthy.",
-    ),
-    "06e-strata": Exercise(
-        expected=_effect_by_weights,
-        cases=tuple(
-            torch.tensor(c, dtype=torch.float64)
-            for c in (
-                [[20, 0.9, 180, 0.8], [180, 0.4, 20, 0.3]],
-                [[50, 0.5, 50, 0.5], [10, 0.9, 90, 0.2], [70, 0.3, 30, 0.4]],
-                [[5, 0.6, 95, 0.5]],
-            )
-        ),
-        hint_zh="先在每一层里相减，再照各层的总人数（新旧合计）加权平均；不是照新药的人数。",
-        hint_en="Subtract within each stratum, then average by its size, both treatments together.",
-    ),
     "06c-worst-rank": Exercise(
         expected=_worst_rank,
-        cases=tuple(
-            torch.tensor(c, dtype=torch.float64)
-            for c in ([1600, 100, 0.5], [1600, 100, 0.95], [500, 50, 0.5], [40, 12, 0.9])
-        ),
+        cases=_cases([1600, 100, 0.5], [1600, 100, 0.95], [500, 50, 0.5], [40, 12, 0.9]),
         hint_zh="排第r，前面有r − 1部。抽m部，抽到的里面比它好的至多9部，它就在前十；这个数服从超几何分布。",
         hint_en="At rank r, r − 1 stand before it. Of the m drawn at most 9 may be among these: hypergeometric.",
     ),
     "06c-boast": Exercise(
         expected=_boast,
-        cases=tuple(torch.tensor(c, dtype=torch.float64) for c in ([0.05, 0.8], [0.05, 0.14], [0.01, 0.5])),
+        cases=_cases([0.05, 0.8], [0.05, 0.14], [0.01, 0.5]),
         hint_zh="z的平均是δ = z_{α/2} + z_β；只留z > z_{α/2}的，平均是δ + φ(z_{α/2} − δ)/(1 − β)。再除以δ。",
         hint_en="z has mean δ = z_{α/2} + z_β. Of those above z_{α/2} the mean is δ + φ(z_{α/2} − δ)/(1 − β); over δ.",
+    ),
+    "06d-cut-off": Exercise(
+        expected=_break_even_default,
+        cases=_cases([0.12, 0.6, 0.04], [0.24, 0.9, 0.05], [0.03, 0.6, 0.04]),
+        hint_zh="好人挣r − f，坏人赔L + f。(1 − p)(r − f) = p(L + f)，解出p；别低于0。",
+        hint_en="A good loan earns r − f, a bad one costs L + f. Solve (1 − p)(r − f) = p(L + f); not below 0.",
+    ),
+    "06d-years": Exercise(
+        expected=_years_of_data,
+        cases=_cases([1.0, 1.0], [1.0, 200.0], [0.5, 20.0]),
+        hint_zh="T年里误差是1/√T，起跑线是E[max]/√T。两者都乘√T：S·√T − E[max]要到Φ⁻¹(0.95)。",
+        hint_en="In T years the error is 1/√T and luck is E[max]/√T. So S √T − E[max] must reach Φ⁻¹(0.95).",
+    ),
+    "06e-specificity": Exercise(
+        expected=_specificity_needed,
+        cases=_cases([0.5, 0.9, 0.005], [0.9, 0.8, 0.05], [0.3, 1.0, 0.37], [0.05, 0.9, 0.6]),
+        hint_zh="一万人里先数真的报警，再算虚惊最多能有几个，除以没病的人数。答案为负就取0。",
+        hint_en="Of 10,000 people count the true alarms, then how many false ones may join; divide by the healthy.",
+    ),
+    "06e-strata": Exercise(
+        expected=_effect_by_weights,
+        cases=_cases(
+            [[20, 0.9, 180, 0.8], [180, 0.4, 20, 0.3]],
+            [[50, 0.5, 50, 0.5], [10, 0.9, 90, 0.2], [70, 0.3, 30, 0.4]],
+            [[5, 0.6, 95, 0.5]],
+        ),
+        hint_zh="先在每一层里相减，再照各层的总人数（新旧合计）加权平均；不是照新药的人数。",
+        hint_en="Subtract within each stratum, then average by its size, both treatments together.",
     ),
 }
