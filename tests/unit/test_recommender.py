@@ -24,6 +24,7 @@ NAMES = (
     "ndcg",
     "interval",
     "popularity",
+    "count_steps",
     "what_follows",
     "padded",
     "transformer",
